@@ -1,0 +1,60 @@
+"""Adagrad: the update in a diagonal metric of the gradients met so far.
+
+    s <- s + G^2
+    W <- prox[ W - eta G / (sqrt(s) + epsilon) ]
+
+prox is that of the whole penalty in the same metric, ``|w| <- max(0, |w| - h l1) / (1 + h l2)``
+with ``h = eta / (sqrt(s) + epsilon)``: the composite form of Duchi, Hazan & Singer, JMLR 12, 2011.
+The penalty stays out of ``s``, so a weight without a gradient only shrinks, by a geometric series,
+and a CSR pass can leave that for its next visit.
+
+State: the sum ``s`` of the squared gradients.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skl_softmax import _kernels
+from skl_softmax._penalties import Penalty
+from skl_softmax._softmax import Floats
+from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
+
+_EPSILON = 1e-10
+
+
+@dataclass(frozen=True)
+class Adagrad(Solver):
+    """Adagrad with its standard constants: ``s`` starts at 0, epsilon is 1e-10."""
+
+    @property
+    def memory(self) -> dict[str, type | None]:
+        return {"s": None}
+
+    def step(self, params: Parameters, slots: Slots, G: Floats, g: Floats, eta: float) -> None:
+        self._move(params.coef, slots.arrays["s"], G, eta, self.penalty)
+        if self.fit_intercept:
+            self._move(params.intercept, slots.arrays["s_intercept"], g, eta, Penalty())
+
+    def _move(self, W: Floats, s: Floats, G: Floats, eta: float, penalty: Penalty) -> None:
+        s += G * G
+        h = (eta / (np.sqrt(s) + _EPSILON)).astype(W.dtype)
+        W -= h * G
+        penalty.soft_threshold(W, h)
+        W /= 1 + h * W.dtype.type(penalty.l2)
+
+    def run(self, params: Parameters, slots: Slots, rows: Pass) -> float:
+        if rows.dense or not len(rows.eta):
+            return super().run(params, slots, rows)
+        X, coef = rows.X, params.coef
+        share = (len(rows.rows) - 1) % rows.batch_size + 1
+        eta = rows.eta[0] if len(rows.eta) > 1 else rows.eta[0] * rows.batch_size / share
+        loss, params.square, params.absolute = _kernels.adagrad_csr(
+            X.data, X.indices, X.indptr, rows.y, rows.weight, rows.rows, rows.batch_size,
+            eta, _EPSILON, self.penalty.l2, self.penalty.l1, self.fit_intercept,
+            coef, params.intercept, slots.arrays["s"], slots.arrays["s_intercept"],
+            rows.features, np.zeros(len(coef), np.int32),
+            np.zeros_like(coef), np.zeros_like(params.intercept),
+            rows.scores_buffer(coef.shape[1]),
+        )  # fmt: skip
+        return loss

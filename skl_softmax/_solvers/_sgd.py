@@ -1,0 +1,161 @@
+"""SGD, the textbook update with an optional memory of its last displacement.
+
+    x <- prox[ W - eta (G + alpha dR/dW) + momentum v ]      v <- x - W,  W <- x
+
+prox is the soft threshold of the l1 part. With Nesterov's momentum W is the point ``x + momentum
+v`` ahead of the iterate x: ``x' = prox[W - eta (G + alpha dR/dW)]``, ``v' = x' - x``, ``W = x' +
+momentum v'``. Without a penalty both are MLPClassifier's updates; for l1 the displacement after
+the prox keeps the optimum a fixed point (Ochs et al., SIAM J. Imaging Sci. 7, 2014). With
+``average`` the user gets the mean of all W from that update on (Polyak & Juditsky, SIAM J. Control
+Optim. 30, 1992).
+
+State: the displacement ``v``; the sum of the averaged iterates, ``total + mass * coef``.
+
+A compiled CSR pass keeps ``W = scale * coef`` and puts off what an update does to the weights that
+its batch does not touch (`_lazy`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skl_softmax import _kernels
+from skl_softmax._penalties import Penalty
+from skl_softmax._softmax import Codes, Floats
+from skl_softmax._solvers._lazy import timetables
+from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
+
+_SMALL_BATCH = 8  # dense batches up to here are faster row by row than by BLAS (bench_epoch.py)
+_EMPTY, _EMPTY_ROW = np.empty((0, 0)), np.empty(0)  # a kernel's None
+
+
+@dataclass(frozen=True)
+class SGD(Solver):
+    """Textbook SGD. ``average_from`` is the first update whose result is averaged, or None."""
+
+    nesterov: bool = False
+    average_from: int | None = None
+
+    @property
+    def memory(self) -> dict[str, type | None]:
+        names: dict[str, type | None] = {"v": None} if self.momentum else {}
+        return names if self.average_from is None else {**names, "total": np.float64}
+
+    def step(self, params: Parameters, slots: Slots, G: Floats, g: Floats, eta: float) -> None:
+        self._move(params.coef, slots.arrays.get("v"), G, eta, self.penalty)
+        if self.fit_intercept:
+            self._move(params.intercept, slots.arrays.get("v_intercept"), g, eta, Penalty())
+        slots.t += 1
+        if self.average_from is not None and slots.t >= self.average_from:
+            slots.arrays["total"] += params.coef
+            slots.arrays["total_intercept"] += params.intercept
+            slots.n_averaged += 1
+
+    def _move(self, W: Floats, v: Floats | None, G: Floats, eta: float, penalty: Penalty) -> None:
+        x = W - W.dtype.type(eta) * (G + penalty.gradient(W))
+        if v is None:
+            penalty.soft_threshold(x, eta)
+            W[...] = x
+            return
+        momentum = W.dtype.type(self.momentum)
+        before = W - momentum * v if self.nesterov else W
+        if not self.nesterov:
+            x += momentum * v
+        penalty.soft_threshold(x, eta)
+        np.subtract(x, before, out=v)
+        W[...] = x + momentum * v if self.nesterov else x
+
+    def run(self, params: Parameters, slots: Slots, rows: Pass) -> float:
+        if self.momentum:
+            return super().run(params, slots, rows)
+        if not rows.dense:
+            return self._run_csr(params, slots, rows)
+        if rows.batch_size < _SMALL_BATCH and self.average_from is None:
+            return self._run_small(params, slots, rows)
+        return super().run(params, slots, rows)
+
+    def _run_small(self, params: Parameters, slots: Slots, rows: Pass) -> float:
+        """Compiled pass over dense rows; the class-major copy costs nothing beside the pass."""
+        self.settle(params, slots, rows.features)
+        coef = np.ascontiguousarray(params.coef.T)
+        loss = _kernels.sgd_dense(
+            rows.X, rows.y, rows.weight, rows.rows, rows.batch_size, rows.eta,
+            self.penalty.l2, self.penalty.l1, self.fit_intercept,
+            coef, params.intercept, rows.scores_buffer(len(coef)),
+            np.empty(coef.shape[1], coef.dtype),
+        )  # fmt: skip
+        params.coef[...] = coef.T
+        params.moved()
+        slots.t += len(rows.eta)
+        return loss
+
+    def _run_csr(self, params: Parameters, slots: Slots, rows: Pass) -> float:
+        """Compiled pass that leaves decay, thresholds and averages of untouched weights for later.
+
+        With l2 alone the scale stays put off between passes, so that a pass costs O(nnz K).
+        """
+        X, lazy = rows.X, self.penalty.l1 > 0
+        last = np.zeros(X.shape[1] if lazy else 0, np.int32)
+        total = slots.arrays.get("total", _EMPTY)
+        total_intercept = slots.arrays.get("total_intercept", _EMPTY_ROW)
+        first = np.inf if self.average_from is None else self.average_from - slots.t - 1
+        buffer = rows.scores_buffer(params.coef.shape[1])
+        loss = 0.0
+        square = params.norms(need_absolute=False)[0] / params.scale**2
+        for start, stop, timetable in timetables(
+            rows.eta, self.penalty, params.scale, slots.mass, first
+        ):
+            run_loss, square = _kernels.sgd_csr(
+                X.data, X.indices, X.indptr, rows.y, rows.weight,
+                rows.rows[start * rows.batch_size : stop * rows.batch_size],
+                rows.batch_size, timetable, self.fit_intercept, params.coef, params.intercept,
+                square, total, total_intercept, last, buffer,
+            )  # fmt: skip
+            loss += run_loss
+            params.square, params.absolute = square, None
+            params.scale, slots.mass = float(timetable[-1, 1]), float(timetable[-1, 3])
+            if averaged := int(timetable[-1, 5]):
+                total_intercept += averaged * params.intercept
+                slots.n_averaged += averaged
+            if lazy or stop < len(rows.eta):
+                square = self._settle(params, slots, rows.features, timetable, last)
+        slots.t += len(rows.eta)
+        return loss
+
+    def settle(self, params: Parameters, slots: Slots, features: Codes) -> None:
+        if params.scale != 1 or slots.mass != 0:
+            now = np.zeros((1, 6))
+            now[0, [1, 3]] = params.scale, slots.mass
+            self._settle(params, slots, features, now, _EMPTY_ROW.astype(np.int32))
+
+    def _settle(
+        self,
+        params: Parameters,
+        slots: Slots,
+        features: Codes,
+        timetable: Floats,
+        last: NDArray[np.int32],
+    ) -> float:
+        """Returns the new ``params.square``."""
+        square, absolute = _kernels.settle(
+            features,
+            len(timetable) - 1,
+            timetable,
+            params.coef,
+            slots.arrays.get("total", _EMPTY),
+            last,
+        )
+        params.scale, params.square, params.absolute = 1.0, square, absolute
+        slots.mass = 0.0
+        return square
+
+    def averaged(self, params: Parameters, slots: Slots) -> Parameters:
+        count = slots.n_averaged
+        if count == 0:
+            return params
+        dtype = params.coef.dtype
+        return Parameters(
+            (slots.arrays["total"] / count).astype(dtype),
+            (slots.arrays["total_intercept"] / count).astype(dtype),
+        )

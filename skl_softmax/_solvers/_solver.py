@@ -1,0 +1,160 @@
+"""What solvers share: the parameters they move, the pass over rows, the loop over its batches."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skl_softmax import _kernels
+from skl_softmax._penalties import Penalty
+from skl_softmax._softmax import Codes, Floats, batch_gradient, scores
+
+
+@dataclass
+class Parameters:
+    """``W = scale * coef`` and ``b = intercept``, with the norms of ``coef`` while they are known.
+
+    The weights live in one C-contiguous (n_features, n_classes) buffer, so that a sparse row
+    touches contiguous memory; the user's ``coef_`` is its transpose.
+    """
+
+    coef: Floats  # (n_features, n_classes)
+    intercept: Floats  # (n_classes,)
+    scale: float = 1.0  # other than 1 only between two passes of compiled SGD
+    square: float | None = None  # ||coef||_2^2
+    absolute: float | None = None  # ||coef||_1
+
+    @classmethod
+    def of(cls, coef: Floats, intercept: Floats) -> "Parameters":
+        """From ``coef_`` and ``intercept_``, copied; two classes get the columns -w/2 and w/2."""
+        if len(coef) == 1:
+            coef = np.concatenate([-coef / 2, coef / 2])
+            intercept = np.concatenate([-intercept / 2, intercept / 2])
+        return cls(np.array(coef.T, order="C"), np.array(intercept))
+
+    def public(self) -> tuple[Floats, Floats]:
+        """``coef_`` and ``intercept_``; for two classes the second column minus the first."""
+        if len(self.intercept) == 2:
+            return np.diff(self.coef).T, np.diff(self.intercept)
+        return self.coef.T, self.intercept
+
+    def norms(self, need_absolute: bool) -> tuple[float, float]:
+        """``||W||_2^2`` and, where asked for, ``||W||_1``; one pass over W where unknown."""
+        if self.square is None:
+            self.square = float(np.vdot(self.coef, self.coef))
+        if self.absolute is None and need_absolute:
+            self.absolute = float(np.abs(self.coef).sum(dtype=np.float64))
+        return self.scale**2 * self.square, abs(self.scale) * (self.absolute or 0.0)
+
+    def moved(self) -> None:
+        """Forget the norms: ``coef`` has changed."""
+        self.square = self.absolute = None
+
+    def copy(self) -> "Parameters":
+        """A copy that shares no memory."""
+        return Parameters(
+            self.coef.copy(), self.intercept.copy(), self.scale, self.square, self.absolute
+        )
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass: the rows of X in the order of their visit, cut into batches of ``batch_size``.
+
+    The last batch may be short; ``eta`` holds the step of every batch, already scaled by its share.
+    """
+
+    X: Any  # (n_samples, n_features), ndarray or CSR
+    y: Codes  # (n_samples,)
+    weight: Floats  # (n_samples,), dtype of X
+    rows: Codes  # rows of X to visit
+    features: Codes  # those that may have a non-zero in X or a weight
+    batch_size: int
+    eta: Floats  # (n_updates,), float64
+
+    @property
+    def dense(self) -> bool:
+        return isinstance(self.X, np.ndarray)
+
+    def scores_buffer(self, n_classes: int) -> Floats:
+        """Room for the scores of one batch."""
+        return np.empty((min(self.batch_size, len(self.rows)), n_classes), self.X.dtype)
+
+
+@dataclass
+class Slots:
+    """What a solver remembers between updates, arrays by name; empty for the plain update."""
+
+    arrays: dict[str, Floats]
+    t: int = 0  # updates made with this memory
+    mass: float = 0.0  # SGD: see `_lazy`
+    n_averaged: int = 0
+
+    def copy(self) -> "Slots":
+        """A copy that shares no memory."""
+        return replace(self, arrays={name: array.copy() for name, array in self.arrays.items()})
+
+
+@dataclass(frozen=True)
+class Solver(ABC):
+    """Turns batch gradients into updates of `Parameters`."""
+
+    penalty: Penalty
+    fit_intercept: bool
+    momentum: float = 0.0
+
+    @property
+    @abstractmethod
+    def memory(self) -> dict[str, type | None]:
+        """Names of the arrays like coef (each with a twin ``_intercept``) and their dtype."""
+
+    def start(self, params: Parameters) -> Slots:
+        """The memory before the first update: zeros, in the dtype of the parameters for None."""
+        arrays = {
+            name + suffix: np.zeros(like.shape, dtype or like.dtype)
+            for name, dtype in self.memory.items()
+            for suffix, like in (("", params.coef), ("_intercept", params.intercept))
+        }
+        return Slots(arrays)
+
+    def remembers(self, slots: Slots) -> bool:
+        """Whether the memory is of this solver; it is not after the user has chosen another."""
+        return slots.arrays.keys() == {n + s for n in self.memory for s in ("", "_intercept")}
+
+    @abstractmethod
+    def step(self, params: Parameters, slots: Slots, G: Floats, g: Floats, eta: float) -> None:
+        """One update, in place, from the batch gradient ``G`` of coef and ``g`` of intercept."""
+
+    def run(self, params: Parameters, slots: Slots, rows: Pass) -> float:
+        """Make the updates of one pass, in place; returns the sum of ``s CE`` met on the way."""
+        self.settle(params, slots, rows.features)
+        loss = 0.0
+        n, size = len(rows.rows), rows.batch_size
+        buffer = rows.scores_buffer(params.coef.shape[1])
+        gathered = np.empty((len(buffer), rows.X.shape[1]), rows.X.dtype) if rows.dense else None
+        for eta, start in zip(rows.eta, range(0, n, size), strict=True):
+            batch = rows.rows[start : start + size]
+            if gathered is None:
+                X = rows.X[batch]
+            else:
+                X = np.take(rows.X, batch, axis=0, out=gathered[: len(batch)], mode="clip")
+            Z = buffer[: len(batch)]
+            Z[:] = scores(X, params.coef, params.intercept)
+            loss += _kernels.residual(Z, rows.y[batch], rows.weight[batch])
+            G, g = batch_gradient(X, Z)
+            self.step(params, slots, G, g, float(eta))
+        params.moved()
+        return loss
+
+    def settle(self, params: Parameters, slots: Slots, features: Codes) -> None:  # noqa: B027
+        """Apply to ``params`` what a compiled pass has put off; most put nothing off."""
+
+    def averaged(self, params: Parameters, slots: Slots) -> Parameters:
+        """The average of the iterates where the solver keeps one, else ``params`` itself."""
+        return params
+
+    def presented(self, params: Parameters, slots: Slots, features: Codes) -> Parameters:
+        """What the user gets: the parameters with nothing put off, averaged if so asked."""
+        self.settle(params, slots, features)
+        return self.averaged(params, slots)

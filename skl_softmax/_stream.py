@@ -1,0 +1,131 @@
+"""One pass over rows, and the state that goes from one pass to the next.
+
+`fit` makes many passes over the same rows, `partial_fit` one over each chunk that it is given;
+between passes everything that the next one needs is in `State`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skl_softmax._schedules import SCHEDULES, Steps, needs_smoothness
+from skl_softmax._smoothness import smoothness
+from skl_softmax._softmax import Codes, Floats
+from skl_softmax._solvers import Parameters, Pass, Slots, Solver
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Weighted, labelled rows: ``rows`` are the positions in ``X`` that count."""
+
+    X: Any  # (n_samples, n_features), ndarray or CSR, float32 or float64
+    y: Codes  # (n_samples,)
+    weight: Floats  # (n_samples,), dtype of X
+    rows: Codes
+    features: Codes  # those that may have a non-zero in X or a weight
+
+    @property
+    def total_weight(self) -> float:
+        return float(self.weight[self.rows].sum(dtype=np.float64))
+
+    def with_all_features(self) -> "Rows":
+        """The same where any feature may have a weight."""
+        return replace(self, features=np.arange(self.X.shape[1]))
+
+
+@dataclass(frozen=True)
+class Method:
+    """How rows become updates."""
+
+    solver: Solver
+    schedule: str
+    steps: Steps
+    batch_size: int
+    shuffle: bool
+
+
+@dataclass
+class State:
+    """What one pass leaves for the next: O(n_features * n_classes), whatever the rows seen."""
+
+    slots: Slots
+    rng: np.random.RandomState  # one generator, never seeded again
+    t: int = 0  # updates made
+    smoothness: float = 0.0  # the largest met, so that the automatic step never grows
+    slowdown: float = 1.0  # of the "adaptive" schedule
+    iterate: Parameters | None = None  # where the user sees an average instead
+
+    def copy(self) -> "State":
+        """A copy to work on, so that a failed pass changes nothing (but see `rng`)."""
+        iterate = self.iterate and self.iterate.copy()
+        return replace(self, slots=self.slots.copy(), iterate=iterate)
+
+
+class OverflowedError(ArithmeticError):
+    """The parameters left the range of floating-point numbers."""
+
+
+def learn_smoothness(state: State, method: Method, data: Rows) -> None:
+    """Let the automatic step know these rows; costs a pass where the schedule needs it."""
+    if needs_smoothness(method.schedule, method.steps.alpha):
+        solver = method.solver
+        found = smoothness(
+            data.X, data.weight, data.rows, method.batch_size, solver.fit_intercept, solver.momentum
+        )
+        state.smoothness = max(state.smoothness, found + solver.penalty.l2)
+
+
+def run_pass(params: Parameters, state: State, method: Method, data: Rows) -> float:
+    """Visit every row once, in place; returns the sum of ``s CE`` met on the way."""
+    rows, size = data.rows, method.batch_size
+    if method.shuffle:
+        rows = rows[state.rng.permutation(len(rows))]
+    n_updates = -(-len(rows) // size)
+    t = np.arange(state.t + 1, state.t + n_updates + 1, dtype=np.float64)
+    eta = SCHEDULES[method.schedule](t, replace(method.steps, smoothness=state.smoothness))
+    eta *= state.slowdown
+    eta[-1] *= (len(rows) - (n_updates - 1) * size) / size  # a short batch steps by its share
+    visits = Pass(data.X, data.y, data.weight, rows, data.features, size, eta)
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = method.solver.run(params, state.slots, visits)
+        square, _ = params.norms(need_absolute=False)
+    state.t += n_updates
+    if not (np.isfinite(loss) and np.isfinite(square) and np.isfinite(params.intercept).all()):
+        raise OverflowedError
+    return loss
+
+
+def objective(params: Parameters, solver: Solver, loss: float, total_weight: float) -> float:
+    """Mean loss plus penalty."""
+    penalty = solver.penalty
+    return loss / total_weight + penalty.value(*params.norms(need_absolute=penalty.l1 > 0))
+
+
+def partial_pass(
+    params: Parameters, state: State, method: Method, data: Rows
+) -> tuple[Parameters, State, float]:
+    """One pass over one chunk: what the user sees, the state to keep, the objective.
+
+    Changes ``params``, which the caller gives away, and a copy of ``state``.
+    """
+    before = state.rng.get_state()
+    try:
+        state = state.copy()
+        if not method.solver.remembers(state.slots):
+            state.slots = method.solver.start(params)
+        iterate = params if state.iterate is None else state.iterate
+        learn_smoothness(state, method, data)
+        loss = run_pass(iterate, state, method, data)
+    except BaseException:
+        state.rng.set_state(before)
+        raise
+    value = objective(iterate, method.solver, loss, data.total_weight)
+    return present(iterate, state, method.solver, data), state, value
+
+
+def present(iterate: Parameters, state: State, solver: Solver, data: Rows) -> Parameters:
+    """What the user sees of the iterate; the state keeps the iterate itself where that differs."""
+    shown = solver.presented(iterate, state.slots, data.features)
+    state.iterate = None if shown is iterate else iterate
+    return shown

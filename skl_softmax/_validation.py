@@ -1,0 +1,321 @@
+"""What the user gave -> rows, classes and initial weights, or an error in scikit-learn's voice.
+
+The only file that imports private names of scikit-learn.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.base import _fit_context
+from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.utils import check_array, check_consistent_length, column_or_1d, compute_class_weight
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    check_classification_targets,
+)
+from sklearn.utils.validation import validate_data
+
+from skl_softmax._softmax import Codes, Floats
+from skl_softmax._stream import Rows
+
+fit_context = _fit_context
+
+PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
+    "penalty": [StrOptions({"l2", "l1", "elasticnet"}), None],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
+    "fit_intercept": ["boolean"],
+    "solver": [StrOptions({"auto", "sgd", "adagrad", "adam"})],
+    "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left"), None],
+    "shuffle": ["boolean"],
+    "learning_rate": [StrOptions({"auto", "constant", "optimal", "invscaling", "adaptive"})],
+    "eta0": [Interval(Real, 0, None, closed="neither")],
+    "power_t": [Interval(Real, 0, None, closed="left")],
+    "momentum": [Interval(Real, 0, 1, closed="left")],
+    "nesterovs_momentum": ["boolean"],
+    "average": [Interval(Integral, 0, None, closed="neither"), "boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "class_weight": [StrOptions({"balanced"}), dict, None],
+    "warm_start": ["boolean"],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a fit starts from."""
+
+    data: Rows
+    classes: NDArray[Any]
+    validation: Rows | None = None
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        return self.data.X.dtype
+
+    @property
+    def public_shape(self) -> tuple[int, int]:
+        """Shape of ``coef_``."""
+        n_classes = len(self.classes)
+        return 1 if n_classes == 2 else n_classes, self.data.X.shape[1]
+
+
+@contextmanager
+def all_or_nothing(estimator: Any) -> Iterator[None]:
+    """Undo every change of an attribute if the block fails."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def check_parameters(estimator: Any) -> None:
+    """Contradictions that the constraints of the single parameters cannot see."""
+    if estimator.penalty == "elasticnet" and estimator.l1_ratio is None:
+        raise ValueError("l1_ratio must be set when penalty is 'elasticnet', got None.")
+
+
+def check_fit(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    X_val: Any,
+    y_val: Any,
+    sample_weight_val: Any,
+    rng: np.random.RandomState,
+) -> Problem:
+    """Validate the arguments of ``fit``; sets ``n_features_in_`` and ``feature_names_in_``."""
+    X, y = _check_X_y(estimator, X, y, dtype=[np.float64, np.float32], reset=True)
+    check_classification_targets(y)
+    weight = _check_weight(sample_weight, X, "sample_weight")
+    rows = np.flatnonzero(weight)
+    if not len(rows):
+        raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
+    classes, codes = np.unique(y[rows], return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{type(estimator).__name__} needs samples of at least 2 classes in the data (with "
+            f"non-zero weight), but the data contains only one class: {classes[0]!r}."
+        )
+    y_codes = np.zeros(len(y), np.intp)
+    y_codes[rows] = codes
+    factor = _class_weight(estimator, classes, y[rows], weight[rows])
+    weight *= factor[y_codes]
+    rows = rows[weight[rows] > 0]  # those of a class without weight go too
+    if not len(rows):
+        raise ValueError("The class weights of all samples are zero.")
+    held_out = None
+    if (X_val is None) != (y_val is None):
+        given, missing = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
+        raise ValueError(f"{given} is provided, but {missing} was not provided.")
+    if X_val is None and sample_weight_val is not None:
+        raise ValueError("sample_weight_val is provided, but X_val and y_val were not provided.")
+    if X_val is not None:
+        X_val, codes = _check_validation(estimator, X_val, y_val, classes, X.dtype)
+        weight_val = _check_weight(sample_weight_val, X_val, "sample_weight_val") * factor[codes]
+        held_out = _held_out(X_val, codes, weight_val, np.flatnonzero(weight_val))
+    elif estimator.early_stopping:
+        rows, held_out = _split(estimator, X, y_codes, weight, rows, rng)
+    weight /= weight[rows].mean()
+    data = Rows(X, y_codes, weight.astype(X.dtype, copy=False), rows, features_in_use(X))
+    return Problem(data, classes, held_out)
+
+
+def check_partial_fit(estimator: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> Problem:
+    """Validate the arguments of ``partial_fit``; the first call sets ``classes_``."""
+    if estimator.early_stopping:
+        raise ValueError("early_stopping should be False with partial_fit, got True.")
+    if estimator.class_weight == "balanced":
+        raise ValueError(
+            "class_weight 'balanced' is not supported for partial_fit: the frequencies of the "
+            "classes in the whole stream are not known. Pass the weights as a dict, for example "
+            "those of sklearn.utils.compute_class_weight on a sample."
+        )
+    fitted = hasattr(estimator, "coef_")
+    dtype = estimator.coef_.dtype if fitted else [np.float64, np.float32]
+    X, y = _check_X_y(estimator, X, y, dtype=dtype, reset=not fitted)
+    _check_partial_fit_first_call(estimator, classes)
+    known = estimator.classes_
+    if len(known) < 2:
+        raise ValueError(
+            f"The number of classes has to be greater than one; got {len(known)} class."
+        )
+    codes = _encode(y, known, "y")
+    weight = _check_weight(sample_weight, X, "sample_weight")
+    if estimator.class_weight is not None:
+        weight *= _class_weight(estimator, known, y, weight)[codes]
+    rows = np.flatnonzero(weight)
+    weight = weight.astype(X.dtype, copy=False)
+    if not np.isfinite(weight).all():
+        raise ValueError(f"sample_weight contains a value too large for {X.dtype!r}.")
+    return Problem(Rows(X, codes, weight, rows, np.arange(X.shape[1])), known)
+
+
+def check_predict(estimator: Any, X: Any) -> Any:
+    """Validate the rows to predict."""
+    return validate_data(
+        estimator,
+        X,
+        accept_sparse="csr",
+        dtype=[np.float64, np.float32],
+        accept_large_sparse=True,
+        reset=False,
+    )
+
+
+def check_same_classes(earlier: Any, classes: Any) -> None:
+    """A warm start goes on with the classes that it knows."""
+    if not np.array_equal(earlier, classes):
+        raise ValueError(
+            f"warm_start=True needs the classes of the last fit, {earlier!r}, got {classes!r}."
+        )
+
+
+def check_init(problem: Problem, coef_init: Any, intercept_init: Any) -> tuple[Floats, Floats]:
+    """Fresh initial ``coef_`` and ``intercept_`` in the public shapes; zeros where not given."""
+    shape = problem.public_shape
+    if sp.issparse(coef_init):
+        coef_init = coef_init.toarray()
+    if coef_init is not None and shape[0] == 1 and np.ndim(coef_init) == 1:
+        coef_init = np.reshape(coef_init, (1, -1))
+    if intercept_init is not None:
+        intercept_init = np.atleast_1d(intercept_init)
+    return (
+        _check_start(coef_init, shape, problem.dtype, "coef_init"),
+        _check_start(intercept_init, shape[:1], problem.dtype, "intercept_init"),
+    )
+
+
+def _check_start(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Floats:
+    if given is None:
+        return np.zeros(shape, dtype)
+    array = check_array(given, dtype=dtype, ensure_2d=False, input_name=name)
+    if array.shape != shape:
+        raise ValueError(f"{name} (or its warm start) must have shape {shape}, got {array.shape}.")
+    return array
+
+
+def features_in_use(X: Any) -> Codes:
+    """Columns of X that may hold a non-zero: all of a dense X."""
+    if not sp.issparse(X):
+        return np.arange(X.shape[1])
+    used = np.zeros(X.shape[1], bool)
+    used[X.indices] = True
+    return np.flatnonzero(used)
+
+
+def _check_X_y(estimator: Any, X: Any, y: Any, dtype: Any, reset: bool) -> tuple[Any, Any]:
+    X, y = validate_data(
+        estimator,
+        X,
+        y,
+        accept_sparse="csr",
+        dtype=dtype,
+        accept_large_sparse=True,
+        reset=reset,
+    )
+    return _kernel_ready(X), y
+
+
+def _kernel_ready(X: Any) -> Any:
+    """X as the kernels take it: CSR arrays of one index type. Dense X stays as it is."""
+    if sp.issparse(X) and X.indptr.dtype != X.indices.dtype:
+        index = np.promote_types(X.indptr.dtype, X.indices.dtype)
+        parts = X.data, X.indices.astype(index), X.indptr.astype(index)
+        X = type(X)(X.shape, dtype=X.dtype)
+        X.data, X.indices, X.indptr = parts
+    return X
+
+
+def _check_weight(sample_weight: Any, X: Any, name: str) -> Floats:
+    """Fresh float64 weights, one a row."""
+    n = X.shape[0]
+    if sample_weight is None or isinstance(sample_weight, Real):
+        weight = np.full(n, 1.0 if sample_weight is None else sample_weight)
+    else:
+        weight = check_array(
+            sample_weight, dtype=np.float64, ensure_2d=False, copy=True, input_name=name
+        )
+        if weight.ndim != 1:
+            raise ValueError(f"{name} must be 1D array or scalar, got {weight.ndim}D array.")
+        if weight.shape != (n,):
+            raise ValueError(f"{name}.shape == {weight.shape}, expected {(n,)}!")
+    if weight.min() < 0:
+        raise ValueError(
+            f"Negative values in data passed to `{name}`: all must be at least 0, got "
+            f"{weight.min()}."
+        )
+    return weight
+
+
+def _class_weight(estimator: Any, classes: Any, y: Any, weight: Floats) -> Floats:
+    """One factor a class."""
+    factor = compute_class_weight(
+        estimator.class_weight, classes=classes, y=y, sample_weight=weight
+    )
+    if not (np.isfinite(factor).all() and factor.min() >= 0):
+        raise ValueError(
+            "The values of class_weight must be finite and at least 0, got "
+            f"{estimator.class_weight!r}."
+        )
+    return np.asarray(factor, dtype=np.float64)
+
+
+def _encode(y: Any, classes: Any, name: str) -> Codes:
+    """Position of every label in the sorted ``classes``."""
+    codes = np.zeros(len(y), np.intp)
+    known = np.zeros(len(y), bool)
+    if (y.dtype.kind in "OSU") == (classes.dtype.kind in "OSU"):  # else no label can be known
+        codes = np.searchsorted(classes, y)
+        known = classes.take(codes, mode="clip") == y
+    if not known.all():
+        raise ValueError(
+            f"`{name}` has labels that are not among the classes: "
+            f"{np.unique(y[~known])!r}; the classes are {classes!r}."
+        )
+    return codes
+
+
+def _check_validation(
+    estimator: Any, X_val: Any, y_val: Any, classes: Any, dtype: Any
+) -> tuple[Any, Codes]:
+    X_val = validate_data(
+        estimator, X_val, accept_sparse="csr", dtype=dtype, accept_large_sparse=True, reset=False
+    )
+    y_val = column_or_1d(y_val, warn=True)
+    check_consistent_length(X_val, y_val)
+    return X_val, _encode(y_val, classes, "y_val")
+
+
+def _held_out(X: Any, codes: Codes, weight: Floats, rows: Codes) -> Rows:
+    """Validation rows, those without weight left out."""
+    if not len(rows):
+        raise ValueError("The sample weights for the validation set are all zero.")
+    if len(rows) < X.shape[0]:
+        X, codes, weight = X[rows], codes[rows], weight[rows]
+    return Rows(X, codes, weight, np.arange(len(codes)), features_in_use(X))
+
+
+def _split(
+    estimator: Any, X: Any, codes: Codes, weight: Floats, rows: Codes, rng: Any
+) -> tuple[Codes, Rows]:
+    """Hold out a stratified `validation_fraction` of the rows that count."""
+    split = StratifiedShuffleSplit(test_size=estimator.validation_fraction, random_state=rng)
+    train, test = next(split.split(np.zeros((len(rows), 1)), codes[rows]))
+    return np.sort(rows[train]), _held_out(X, codes, weight, np.sort(rows[test]))
