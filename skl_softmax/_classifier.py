@@ -158,8 +158,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         Updates made since ``fit`` began or the first ``partial_fit``.
 
     loss_curve_ : list of float
-        Objective of each of the ``n_iter_`` epochs: the mean of the losses that the rows had when
-        their batch was visited, plus the penalty at the end.
+        Objective met in each of the ``n_iter_`` epochs: the mean loss that the rows had when their
+        batch was visited, plus the mean penalty at that time.
 
     validation_loss_curve_ : list of float
         Mean cross-entropy on the validation set after each epoch. Only with such a set.
@@ -331,9 +331,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         ConvergenceWarning
             If ``max_iter`` epochs were not enough to stop by ``tol``.
         """
-        with all_or_nothing(self):
+        rng = check_random_state(self.random_state)
+        with all_or_nothing(self), _stream.rewound_on_failure(rng):
             _validation.check_parameters(self)
-            rng = check_random_state(self.random_state)
             earlier = vars(self).copy() if self.warm_start and hasattr(self, "coef_") else {}
             problem = _validation.check_fit(
                 self, X, y, sample_weight, X_val, y_val, sample_weight_val, rng
@@ -344,7 +344,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 coef_init = earlier["coef_"] if coef_init is None else coef_init
                 intercept_init = earlier["intercept_"] if intercept_init is None else intercept_init
             coef, intercept = _validation.check_init(problem, coef_init, intercept_init)
-            params = Parameters.of(coef, intercept)
+            params = self._parameters(coef, intercept)
             method = self._method(problem, min(self._batch_size(), len(problem.data.rows)))
             state = State(method.solver.start(params), rng)
             budget = _fit.Budget(
@@ -403,7 +403,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
             method = self._method(problem, self._batch_size())
             if hasattr(self, "coef_"):
                 coef = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
-                params, state = Parameters.of(coef, self.intercept_), self._state
+                params, state = self._parameters(coef, self.intercept_), self._state
             else:
                 params = Parameters.of(*_validation.check_init(problem, None, None))
                 state = State(method.solver.start(params), check_random_state(self.random_state))
@@ -462,7 +462,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         proba : ndarray of shape (n_samples, n_classes)
             Probabilities of ``classes_``; rows sum to one.
         """
-        return softmax(_one_score_a_class(self.decision_function(X)))
+        with np.errstate(over="ignore"):  # scores further apart than the largest float
+            return softmax(_one_score_a_class(self.decision_function(X)))
 
     def predict_log_proba(self, X: Any) -> Floats:
         """Log-softmax of the scores: finite also where a probability underflows.
@@ -477,7 +478,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         log_proba : ndarray of shape (n_samples, n_classes)
             Natural logarithms of the probabilities of ``classes_``.
         """
-        return log_softmax(_one_score_a_class(self.decision_function(X)))
+        with np.errstate(over="ignore"):  # scores further apart than the largest float
+            log_proba = log_softmax(_one_score_a_class(self.decision_function(X)))
+        return np.maximum(log_proba, np.finfo(log_proba.dtype).min)
 
     def sparsify(self) -> Self:
         """Turn ``coef_`` into a sparse matrix, which saves memory where l1 has made it mostly zero.
@@ -514,6 +517,10 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     def _batch_size(self) -> int:
         return _AUTO_BATCH if self.batch_size == "auto" else int(self.batch_size)
 
+    def _parameters(self, coef: Floats, intercept: Floats) -> Parameters:
+        """A copy to work on; without ``fit_intercept`` the intercept is zero in any case."""
+        return Parameters.of(coef, intercept if self.fit_intercept else np.zeros_like(intercept))
+
     def _method(self, problem: Problem, batch_size: int) -> Method:
         """What the parameters say about turning rows into updates."""
         penalty = make_penalty(self.penalty, self.alpha, self.l1_ratio, len(problem.classes))
@@ -535,7 +542,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         else:
             schedule = "auto"
             solver = SGD(penalty, self.fit_intercept)
-        steps = Steps(self.eta0, self.power_t, self.alpha)
+        steps = Steps(float(self.eta0), float(self.power_t), float(self.alpha))
         return Method(solver, schedule, steps, batch_size, self.shuffle)
 
     def _publish(self, params: Parameters, state: State, loss_curve: list[float]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from skl_softmax._softmax import cross_entropy, scores
 from skl_softmax._solvers import Parameters
 from skl_softmax._stopping import Patience
-from skl_softmax._stream import Method, Rows, State, learn_smoothness, objective, present, run_pass
+from skl_softmax._stream import Method, Rows, State, learn_smoothness, present, run_pass
 
 _SLOWEST = 1e-6  # "adaptive" ends when its step falls below
 
@@ -54,11 +54,9 @@ def fit(
     patience = Patience(budget.tol, budget.n_iter_no_change)
     fitted = Fitted(params, state)
     best: tuple[Parameters, State] | None = None
-    total_weight = data.total_weight
     for epoch in range(1, budget.max_iter + 1):
         t = state.t
-        loss = run_pass(params, state, method, data)
-        watched = objective(params, solver, loss, total_weight)
+        watched = run_pass(params, state, method, data)
         fitted.loss_curve.append(watched)
         if validation is not None:
             shown = solver.presented(params, state.slots, data.features)

@@ -24,7 +24,7 @@ def sgd_csr(
     total_intercept: NDArray[np.floating],
     last: NDArray[np.int32],
     scores: NDArray[_Float],
-) -> tuple[float, float]: ...
+) -> tuple[float, float, float]: ...
 def settle(
     features: NDArray[np.intp],
     t: int,

@@ -139,7 +139,9 @@ def sgd_csr(
     double[:, ::1] total, double[::1] total_intercept, int32_t[::1] last,
     floating[:, ::1] scores,
 ):
-    """Updates of plain SGD over ``rows``; returns the sum of ``s CE`` and ``||coef||_2^2``.
+    """Updates of plain SGD over ``rows``.
+
+    Returns the sum of ``s CE``, the final ``||coef||_2^2`` and the largest on the way.
 
     ``coef`` holds ``W / SCALE``. ``total`` is empty unless iterates are averaged, ``last`` unless
     there is an l1 penalty (and then the returned square has no meaning: `settle` gives it).
@@ -148,8 +150,8 @@ def sgd_csr(
     cdef Py_ssize_t t, r, i, k, start, size, following
     cdef bint lazy = last.shape[0] > 0, averaged = total.shape[0] > 0
     cdef index_t p, ahead, ahead_stop
-    cdef double loss = 0
-    cdef floating step, step_intercept, x, before, after, change, fallen
+    cdef double loss = 0, largest = square
+    cdef floating step, step_intercept, x, before, after, fallen
     cdef floating *z
     cdef floating *w
     with nogil:
@@ -184,22 +186,26 @@ def sgd_csr(
                     x = step * data[p]
                     w = &coef[indices[p], 0]
                     for k in range(n_classes):
-                        change = x * z[k]
                         before = w[k]
-                        after = before - change
+                        after = before - x * z[k]
                         w[k] = after
-                        fallen += change * (before + after)
-                    if averaged:
-                        for k in range(n_classes):
-                            total[indices[p], k] += timetable[t, MASS] * x * z[k]
+                        fallen += (before - after) * (before + after)
+                        if averaged:
+                            total[indices[p], k] += (
+                                timetable[t, MASS] * (<double>before - <double>after)
+                            )
                 square -= fallen
+                largest = fmax(largest, square)
                 if fit_intercept:
                     for k in range(n_classes):
-                        change = step_intercept * z[k]
-                        intercept[k] -= change
+                        before = intercept[k]
+                        after = before - step_intercept * z[k]
+                        intercept[k] = after
                         if averaged:
-                            total_intercept[k] += timetable[t, COUNT] * change
-    return loss, square
+                            total_intercept[k] += (
+                                timetable[t, COUNT] * (<double>before - <double>after)
+                            )
+    return loss, square, largest
 
 
 def settle(
@@ -288,6 +294,7 @@ cdef inline void shrunk_once(
         step = eta / (
             (sqrtf(accumulated[k]) if floating is float else sqrt(accumulated[k])) + epsilon
         )
+        step = step if accumulated[k] > 0 else 0  # no gradient yet, no metric, no step
         reach = step * l1
         w[k] = (w[k] - max(-reach, min(w[k], reach))) / (1 + step * l2)
 
@@ -303,7 +310,7 @@ cdef inline void shrunk(
     cdef Py_ssize_t k
     cdef double step, x, decay, size
     for k in range(n_classes):
-        if w[k] == 0:
+        if w[k] == 0 or accumulated[k] == 0:
             continue
         step = eta / (sqrt(accumulated[k]) + epsilon)
         size = fabs(w[k])

@@ -24,7 +24,7 @@ class Steps:
 
 def constant(t: Floats, steps: Steps) -> Floats:
     """``eta0``."""
-    return np.full(t.shape, steps.eta0)
+    return np.full(t.shape, float(steps.eta0))
 
 
 def invscaling(t: Floats, steps: Steps) -> Floats:

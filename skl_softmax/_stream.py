@@ -4,7 +4,10 @@
 between passes everything that the next one needs is in `State`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,7 +28,7 @@ class Rows:
     rows: Codes
     features: Codes  # those that may have a non-zero in X or a weight
 
-    @property
+    @cached_property
     def total_weight(self) -> float:
         return float(self.weight[self.rows].sum(dtype=np.float64))
 
@@ -62,6 +65,17 @@ class State:
         return replace(self, slots=self.slots.copy(), iterate=iterate)
 
 
+@contextmanager
+def rewound_on_failure(rng: np.random.RandomState) -> Iterator[None]:
+    """Take back what a failing block drew from the generator."""
+    before = rng.get_state()
+    try:
+        yield
+    except BaseException:
+        rng.set_state(before)
+        raise
+
+
 class OverflowedError(ArithmeticError):
     """The parameters left the range of floating-point numbers."""
 
@@ -77,8 +91,13 @@ def learn_smoothness(state: State, method: Method, data: Rows) -> None:
 
 
 def run_pass(params: Parameters, state: State, method: Method, data: Rows) -> float:
-    """Visit every row once, in place; returns the sum of ``s CE`` met on the way."""
-    rows, size = data.rows, method.batch_size
+    """Visit every row once, in place; returns the objective met on the way.
+
+    That is the mean loss that the rows had when their batch was visited, plus the mean penalty of
+    the iterates that they were visited with, between its values before and after the pass. Where
+    all rows are one batch, it is the objective before the update.
+    """
+    rows, size, penalty = data.rows, method.batch_size, method.solver.penalty
     if method.shuffle:
         rows = rows[state.rng.permutation(len(rows))]
     n_updates = -(-len(rows) // size)
@@ -86,20 +105,16 @@ def run_pass(params: Parameters, state: State, method: Method, data: Rows) -> fl
     eta = SCHEDULES[method.schedule](t, replace(method.steps, smoothness=state.smoothness))
     eta *= state.slowdown
     eta[-1] *= (len(rows) - (n_updates - 1) * size) / size  # a short batch steps by its share
-    visits = Pass(data.X, data.y, data.weight, rows, data.features, size, eta)
+    visits = Pass(data.X, data.y, data.weight, rows, data.features, min(size, len(rows)), eta)
+    before = penalty.value(*params.norms(need_absolute=penalty.l1 > 0))
     with np.errstate(over="ignore", invalid="ignore"):
         loss = method.solver.run(params, state.slots, visits)
-        square, _ = params.norms(need_absolute=False)
-    state.t += n_updates
+        square, absolute = params.norms(need_absolute=penalty.l1 > 0)
     if not (np.isfinite(loss) and np.isfinite(square) and np.isfinite(params.intercept).all()):
         raise OverflowedError
-    return loss
-
-
-def objective(params: Parameters, solver: Solver, loss: float, total_weight: float) -> float:
-    """Mean loss plus penalty."""
-    penalty = solver.penalty
-    return loss / total_weight + penalty.value(*params.norms(need_absolute=penalty.l1 > 0))
+    state.t += n_updates
+    grown = penalty.value(square, absolute) - before
+    return loss / data.total_weight + before + grown * (n_updates - 1) / (2 * n_updates)
 
 
 def partial_pass(
@@ -109,19 +124,22 @@ def partial_pass(
 
     Changes ``params``, which the caller gives away, and a copy of ``state``.
     """
-    before = state.rng.get_state()
-    try:
+    with rewound_on_failure(state.rng):
         state = state.copy()
         if not method.solver.remembers(state.slots):
             state.slots = method.solver.start(params)
         iterate = params if state.iterate is None else state.iterate
+        if not method.solver.fit_intercept:
+            _forget_intercept(iterate, state.slots)
         learn_smoothness(state, method, data)
-        loss = run_pass(iterate, state, method, data)
-    except BaseException:
-        state.rng.set_state(before)
-        raise
-    value = objective(iterate, method.solver, loss, data.total_weight)
+        value = run_pass(iterate, state, method, data)
     return present(iterate, state, method.solver, data), state, value
+
+
+def _forget_intercept(params: Parameters, slots: Slots) -> None:
+    """The user has turned the intercept off in mid-stream."""
+    for array in (params.intercept, *(a for n, a in slots.arrays.items() if "_intercept" in n)):
+        array[...] = 0
 
 
 def present(iterate: Parameters, state: State, solver: Solver, data: Rows) -> Parameters:

@@ -14,7 +14,13 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.base import _fit_context
 from sklearn.model_selection import StratifiedShuffleSplit
-from sklearn.utils import check_array, check_consistent_length, column_or_1d, compute_class_weight
+from sklearn.utils import (
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+    compute_class_weight,
+)
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
@@ -107,11 +113,12 @@ def check_fit(
     rows = np.flatnonzero(weight)
     if not len(rows):
         raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
+    weight /= weight.max()  # so that no sum of them overflows
     classes, codes = np.unique(y[rows], return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
             f"{type(estimator).__name__} needs samples of at least 2 classes in the data (with "
-            f"non-zero weight), but the data contains only one class: {classes[0]!r}."
+            f"non-zero weight), but the data contains only one class: {classes.tolist()[0]!r}."
         )
     y_codes = np.zeros(len(y), np.intp)
     y_codes[rows] = codes
@@ -160,8 +167,8 @@ def check_partial_fit(estimator: Any, X: Any, y: Any, classes: Any, sample_weigh
     weight = _check_weight(sample_weight, X, "sample_weight")
     if estimator.class_weight is not None:
         weight *= _class_weight(estimator, known, y, weight)[codes]
-    rows = np.flatnonzero(weight)
     weight = weight.astype(X.dtype, copy=False)
+    rows = np.flatnonzero(weight)
     if not np.isfinite(weight).all():
         raise ValueError(f"sample_weight contains a value too large for {X.dtype!r}.")
     return Problem(Rows(X, codes, weight, rows, np.arange(X.shape[1])), known)
@@ -246,8 +253,11 @@ def _kernel_ready(X: Any) -> Any:
 def _check_weight(sample_weight: Any, X: Any, name: str) -> Floats:
     """Fresh float64 weights, one a row."""
     n = X.shape[0]
-    if sample_weight is None or isinstance(sample_weight, Real):
-        weight = np.full(n, 1.0 if sample_weight is None else sample_weight)
+    if sample_weight is None:
+        return np.ones(n)
+    if isinstance(sample_weight, Real):
+        weight = np.full(n, float(sample_weight))
+        assert_all_finite(weight[:1], input_name=name)
     else:
         weight = check_array(
             sample_weight, dtype=np.float64, ensure_2d=False, copy=True, input_name=name
@@ -295,9 +305,17 @@ def _encode(y: Any, classes: Any, name: str) -> Codes:
 def _check_validation(
     estimator: Any, X_val: Any, y_val: Any, classes: Any, dtype: Any
 ) -> tuple[Any, Codes]:
-    X_val = validate_data(
-        estimator, X_val, accept_sparse="csr", dtype=dtype, accept_large_sparse=True, reset=False
-    )
+    try:
+        X_val = validate_data(
+            estimator,
+            X_val,
+            accept_sparse="csr",
+            dtype=dtype,
+            accept_large_sparse=True,
+            reset=False,
+        )
+    except ValueError as error:
+        raise ValueError(f"X_val: {error}") from error
     y_val = column_or_1d(y_val, warn=True)
     check_consistent_length(X_val, y_val)
     return X_val, _encode(y_val, classes, "y_val")

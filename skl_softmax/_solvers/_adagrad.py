@@ -8,6 +8,8 @@ with ``h = eta / (sqrt(s) + epsilon)``: the composite form of Duchi, Hazan & Sin
 The penalty stays out of ``s``, so a weight without a gradient only shrinks, by a geometric series,
 and a CSR pass can leave that for its next visit.
 
+A weight that has met no gradient has no metric yet and stays.
+
 State: the sum ``s`` of the squared gradients.
 """
 
@@ -38,7 +40,7 @@ class Adagrad(Solver):
 
     def _move(self, W: Floats, s: Floats, G: Floats, eta: float, penalty: Penalty) -> None:
         s += G * G
-        h = (eta / (np.sqrt(s) + _EPSILON)).astype(W.dtype)
+        h = np.where(s > 0, eta / (np.sqrt(s) + _EPSILON), 0).astype(W.dtype)
         W -= h * G
         penalty.soft_threshold(W, h)
         W /= 1 + h * W.dtype.type(penalty.l2)

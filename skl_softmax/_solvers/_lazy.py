@@ -22,29 +22,48 @@ Tsuruoka et al., ACL 2009, made exact; the average as in Xu, arXiv:1107.2490.)
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Floats
 
-_SMALLEST_SCALE = 1e-12  # beyond it float32 could not hold the square of v; then settle and restart
+# Beyond this scale float32 could not hold the square of v. An average is the difference of `C v`
+# and `-total`, which both grow like 1 / S, so there the scale must stay near 1.
+_SMALLEST_SCALE = 1e-12
+_SMALLEST_AVERAGED_SCALE = 0.1
+_WIPED_OUT = 1e-6  # an update that leaves less of the weights than this has no use for `S`
+
+
+def in_range(scale: float | Floats, averaged: bool) -> bool | NDArray[np.bool_]:
+    """Whether the weights need not be settled yet."""
+    limit = _SMALLEST_AVERAGED_SCALE if averaged else _SMALLEST_SCALE
+    return (limit <= np.abs(scale)) & (np.abs(scale) <= 1 / limit)
 
 
 def timetables(
     eta: Floats, penalty: Penalty, scale: float, mass: float, averaged_from: float
-) -> Iterator[tuple[int, int, Floats]]:
+) -> Iterator[tuple[int, int, Floats | None]]:
     """Cut a pass into runs of updates whose scale stays in range.
 
     Yields ``(start, stop, timetable)``; the timetable has ``stop - start + 1`` rows, row t for the
     state after t updates of the run, and the columns of `_kernels`: ETA (of the update to come),
-    SCALE ``S``, THRESHOLD ``U``, MASS ``C``, LAG ``Q``, COUNT of iterates averaged in this run.
-    After each run but the last, the caller settles: scale 1, mass 0. Update ``averaged_from`` of
-    the pass (from 0) is the first whose result is averaged.
+    SCALE ``S``, THRESHOLD ``U``, MASS ``C``, LAG ``Q``, COUNT of iterates averaged in this run. It
+    is None for a single update that (nearly) wipes all weights out, which is no lazy matter. The
+    caller settles (scale 1, mass 0) before such an update and after a run that leaves the range.
+    Update ``averaged_from`` of the pass (from 0) is the first whose result is averaged.
     """
     start = 0
+    decay = 1 - eta * penalty.l2
+    wiped_out = np.flatnonzero(np.abs(decay) < _WIPED_OUT)
     while start < len(eta):
-        S = scale * np.cumprod(1 - eta[start:] * penalty.l2)
-        size = np.abs(S)
-        out = np.flatnonzero((size < _SMALLEST_SCALE) | (size > 1 / _SMALLEST_SCALE))
+        if start in wiped_out:
+            yield start, start + 1, None
+            start += 1
+            scale, mass = 1.0, 0.0
+            continue
+        end = min(wiped_out[wiped_out > start], default=len(eta))
+        S = scale * np.cumprod(decay[start:end])
+        out = np.flatnonzero(~in_range(S, averaged_from < len(eta)))
         length = int(out[0]) + 1 if len(out) else len(S)
         steps, S = eta[start : start + length], S[:length]
         counted = np.arange(start, start + length) >= averaged_from

@@ -15,7 +15,7 @@ A compiled CSR pass keeps ``W = scale * coef`` and puts off what an update does 
 its batch does not touch (`_lazy`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,14 @@ from numpy.typing import NDArray
 from skl_softmax import _kernels
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Codes, Floats
-from skl_softmax._solvers._lazy import timetables
+from skl_softmax._solvers._lazy import in_range, timetables
 from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
 
 _SMALL_BATCH = 8  # dense batches up to here are faster row by row than by BLAS (bench_epoch.py)
+# The squared norm runs along with the updates, since reading all weights once a pass would cost
+# much of the pass where features are many; it is read off the weights when it has lost digits,
+# having fallen to a small share of itself, and now and then.
+_RECALL, _RECALL_PASSES = 0.01, 16
 _EMPTY, _EMPTY_ROW = np.empty((0, 0)), np.empty(0)  # a kernel's None
 
 
@@ -102,15 +106,20 @@ class SGD(Solver):
         first = np.inf if self.average_from is None else self.average_from - slots.t - 1
         buffer = rows.scores_buffer(params.coef.shape[1])
         loss = 0.0
-        square = params.norms(need_absolute=False)[0] / params.scale**2
+        square = params.norms(need_absolute=False)[0] / (params.scale * params.scale)
         for start, stop, timetable in timetables(
             rows.eta, self.penalty, params.scale, slots.mass, first
         ):
-            run_loss, square = _kernels.sgd_csr(
-                X.data, X.indices, X.indptr, rows.y, rows.weight,
-                rows.rows[start * rows.batch_size : stop * rows.batch_size],
-                rows.batch_size, timetable, self.fit_intercept, params.coef, params.intercept,
-                square, total, total_intercept, last, buffer,
+            visited = rows.rows[start * rows.batch_size : stop * rows.batch_size]
+            if timetable is None:
+                once = replace(rows, rows=visited, eta=rows.eta[start:stop])
+                loss += super().run(params, slots, once)
+                square = params.norms(need_absolute=False)[0]
+                continue
+            run_loss, square, largest = _kernels.sgd_csr(
+                X.data, X.indices, X.indptr, rows.y, rows.weight, visited, rows.batch_size,
+                timetable, self.fit_intercept, params.coef, params.intercept, square,
+                total, total_intercept, last, buffer,
             )  # fmt: skip
             loss += run_loss
             params.square, params.absolute = square, None
@@ -118,9 +127,10 @@ class SGD(Solver):
             if averaged := int(timetable[-1, 5]):
                 total_intercept += averaged * params.intercept
                 slots.n_averaged += averaged
-            if lazy or stop < len(rows.eta):
+            slots.t += stop - start
+            inexact = square < largest * _RECALL or slots.t // len(rows.eta) % _RECALL_PASSES == 0
+            if lazy or inexact or not in_range(params.scale, first < len(rows.eta)):
                 square = self._settle(params, slots, rows.features, timetable, last)
-        slots.t += len(rows.eta)
         return loss
 
     def settle(self, params: Parameters, slots: Slots, features: Codes) -> None:

@@ -45,7 +45,7 @@ class Parameters:
             self.square = float(np.vdot(self.coef, self.coef))
         if self.absolute is None and need_absolute:
             self.absolute = float(np.abs(self.coef).sum(dtype=np.float64))
-        return self.scale**2 * self.square, abs(self.scale) * (self.absolute or 0.0)
+        return self.scale * self.scale * self.square, abs(self.scale) * (self.absolute or 0.0)
 
     def moved(self) -> None:
         """Forget the norms: ``coef`` has changed."""
@@ -132,13 +132,9 @@ class Solver(ABC):
         loss = 0.0
         n, size = len(rows.rows), rows.batch_size
         buffer = rows.scores_buffer(params.coef.shape[1])
-        gathered = np.empty((len(buffer), rows.X.shape[1]), rows.X.dtype) if rows.dense else None
         for eta, start in zip(rows.eta, range(0, n, size), strict=True):
             batch = rows.rows[start : start + size]
-            if gathered is None:
-                X = rows.X[batch]
-            else:
-                X = np.take(rows.X, batch, axis=0, out=gathered[: len(batch)], mode="clip")
+            X = rows.X[batch]
             Z = buffer[: len(batch)]
             Z[:] = scores(X, params.coef, params.intercept)
             loss += _kernels.residual(Z, rows.y[batch], rows.weight[batch])
