@@ -1,0 +1,588 @@
+"""Bad input: an error that names the parameter, the rule and the value, and a model that is left
+as it was.
+"""
+
+import copy
+from dataclasses import fields, is_dataclass
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.datasets import load_iris
+from sklearn.exceptions import DataConversionWarning, NotFittedError
+from sklearn.preprocessing import StandardScaler
+
+from skl_softmax import SoftmaxSGDClassifier, _fit, _stream
+
+X, Y = load_iris(return_X_y=True)
+X = StandardScaler().fit_transform(X)
+N = len(Y)
+ONES = np.ones(N)
+
+
+def replaced(array, value, index=7):
+    """Return a copy of the array with `value` in one place."""
+    array = np.array(array, dtype=np.result_type(array, type(value)))
+    array.flat[index] = value
+    return array
+
+
+def content(thing):
+    """Return a nested structure that compares equal where every number in `thing` is the same."""
+    if is_dataclass(thing):
+        thing = {field.name: getattr(thing, field.name) for field in fields(thing)}
+    if isinstance(thing, dict):
+        return {key: content(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [content(value) for value in thing]
+    if isinstance(thing, np.random.RandomState):
+        return content(thing.get_state())
+    if isinstance(thing, np.ndarray):
+        return thing.dtype.str, thing.shape, thing.tolist()
+    return thing
+
+
+def assert_refused(model, method, *args, match, error=ValueError, **kwargs):
+    """The call fails, saying what it should, and leaves no trace in the model."""
+    before = content(vars(model))
+    with pytest.raises(error, match=match):
+        getattr(model, method)(*args, **kwargs)
+    assert content(vars(model)) == before
+
+
+def model_of(kind, **params):
+    """Return a model that is new, fitted or in the middle of a stream."""
+    model = SoftmaxSGDClassifier(max_iter=2, tol=None, random_state=0, **params)
+    if kind == "fitted":
+        model.fit(X, Y)
+    elif kind == "streaming":
+        model.partial_fit(X, Y, [0, 1, 2])
+    return model
+
+
+@pytest.fixture(params=["new", "fitted", "streaming"])
+def kind(request):
+    """What has happened to the model before the bad call."""
+    return request.param
+
+
+@pytest.fixture(params=["fit", "partial_fit"])
+def learn(request):
+    """The method that gets the bad input."""
+    return request.param
+
+
+def call(model, method, X, y, **kwargs):
+    """Arguments of a call of fit, or of a first or later partial_fit."""
+    first = (
+        {"classes": [0, 1, 2]} if method == "partial_fit" and not hasattr(model, "coef_") else {}
+    )
+    return (model, method, X, y), {**first, **kwargs}
+
+
+# --- X and y.
+
+
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [
+        (replaced(X, np.nan), "Input X contains NaN"),
+        (replaced(X, np.inf), "Input X contains infinity"),
+        (sp.csr_array(replaced(X, np.nan)), "Input X contains NaN"),
+        (X[:0], r"0 sample\(s\)"),
+        (X[:, :0], r"0 feature\(s\)"),
+        (X[:, 0], "Expected 2D array, got 1D array"),
+        (X[:, :, None], "Found array with dim 3"),
+        (X + 1j, "Complex data not supported"),
+        (sp.csr_array(X + 1j), "Complex data not supported"),
+        (np.full(X.shape, "red", dtype=object), "could not convert string to float: 'red'"),
+        (X[:-1], r"inconsistent numbers of samples: \[149, 150\]"),
+    ],
+    ids=[
+        "NaN",
+        "inf",
+        "sparse NaN",
+        "no rows",
+        "no features",
+        "1-D",
+        "3-D",
+        "complex",
+        "sparse complex",
+        "words",
+        "a row less",
+    ],
+)
+def test_bad_rows(kind, learn, bad, match):
+    """Rows that are not numbers in a table are refused."""
+    y = Y[:0] if bad.shape[0] == 0 else Y
+    args, kwargs = call(model_of(kind), learn, bad, y)
+
+    assert_refused(*args, match=match, **kwargs)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("kind", ["fitted", "streaming"])
+def test_wrong_number_of_features_in_a_stream(kind, container):
+    """Once the number of features is known, partial_fit refuses any other."""
+    match = "X has 3 features, but SoftmaxSGDClassifier is expecting 4 features"
+
+    assert_refused(model_of(kind), "partial_fit", container(X[:, :3]), Y, match=match)
+
+
+@pytest.mark.parametrize(
+    "method", ["predict", "predict_proba", "predict_log_proba", "decision_function"]
+)
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+def test_wrong_number_of_features_in_prediction(method, container):
+    """Prediction refuses rows of another width."""
+    match = "X has 3 features, but SoftmaxSGDClassifier is expecting 4 features"
+
+    assert_refused(model_of("fitted"), method, container(X[:, :3]), match=match)
+
+
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [
+        (np.where(Y == 0, np.nan, Y), "Input y contains NaN"),
+        (np.c_[Y, Y], r"y should be a 1d array, got an array of shape \(150, 2\)"),
+        (Y[:-1], r"inconsistent numbers of samples: \[150, 149\]"),
+        (None, "requires y to be passed"),
+    ],
+    ids=["NaN", "2-D", "a label less", "None"],
+)
+def test_bad_labels(kind, learn, bad, match):
+    """Labels that are not one a row are refused."""
+    args, kwargs = call(model_of(kind), learn, X, bad)
+
+    assert_refused(*args, match=match, **kwargs)
+
+
+def test_continuous_labels(kind):
+    """A regression target is refused."""
+    assert_refused(model_of(kind), "fit", X, X[:, 0], match="Unknown label type: continuous")
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.DataConversionWarning")
+def test_column_of_labels(kind, learn):
+    """A column of labels is taken with scikit-learn's warning, here an error."""
+    args, kwargs = call(model_of(kind), learn, X, Y[:, None])
+
+    assert_refused(*args, match="column-vector y", error=DataConversionWarning, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("y", "weight"),
+    [(np.full(N, 1), None), (np.full(N, "one"), None), (Y, (Y == 1).astype(float))],
+    ids=["numbers", "words", "after dropping weights of zero"],
+)
+def test_one_class_alone(kind, y, weight):
+    """Fit needs two classes among the rows with a weight, and names the one it got."""
+    name = "one" if y.dtype.kind == "U" else "1"
+    match = f"at least 2 classes .* only one class: '?{name}'?\\.$"
+
+    assert_refused(model_of(kind), "fit", X, y, sample_weight=weight, match=match)
+
+
+# --- Classes of a stream.
+
+
+@pytest.mark.parametrize(
+    ("classes", "match"),
+    [
+        (None, "classes must be passed on the first call to partial_fit"),
+        ([1], "number of classes has to be greater than one; got 1 class"),
+        ([0, 1], r"`y` has labels that are not among the classes: .*2.*; the classes are .*0, 1"),
+        ([0.5, 1, 2], "Unknown label type"),
+    ],
+    ids=["missing", "one", "too few", "continuous"],
+)
+def test_bad_classes_in_the_first_call(classes, match):
+    """The first partial_fit needs all classes, and at least two."""
+    assert_refused(model_of("new"), "partial_fit", X, Y, classes, match=match)
+
+
+@pytest.mark.parametrize("kind", ["fitted", "streaming"])
+def test_other_classes_in_a_later_call(kind):
+    """Classes that differ from the known ones are refused."""
+    match = r"`classes=\[0, 1, 3\]` is not the same"
+
+    assert_refused(model_of(kind), "partial_fit", X, Y, [0, 1, 3], match=match)
+
+
+@pytest.mark.parametrize("kind", ["fitted", "streaming"])
+@pytest.mark.parametrize(
+    ("y", "named"), [(replaced(Y, 5), "5"), (Y.astype(str), "'0'"), (Y + 0.5, "0.5")]
+)
+def test_unknown_labels_in_a_later_call(kind, y, named):
+    """A label that is not among the classes is refused and named."""
+    match = f"`y` has labels that are not among the classes: .*{named}"
+
+    assert_refused(model_of(kind), "partial_fit", X, y, match=match)
+
+
+# --- Weights.
+
+
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [
+        (replaced(ONES, -0.5), "Negative values .*`sample_weight`.* -0.5"),
+        (-1.0, "Negative values .*`sample_weight`.* -1"),
+        (replaced(ONES, np.nan), "Input sample_weight contains NaN"),
+        (replaced(ONES, np.inf), "Input sample_weight contains infinity"),
+        (np.nan, "sample_weight.* NaN"),
+        (np.inf, "sample_weight"),
+        (np.ones(3), r"sample_weight.shape == \(3,\), expected \(150,\)"),
+        (np.ones((N, 1)), "sample_weight must be 1D array or scalar, got 2D array"),
+        (ONES * 1j, "Complex data not supported"),
+        ("balanced", "could not convert string to float: 'balanced'"),
+    ],
+    ids=[
+        "negative",
+        "negative number",
+        "NaN",
+        "inf",
+        "NaN number",
+        "inf number",
+        "too few",
+        "2-D",
+        "complex",
+        "a word",
+    ],
+)
+def test_bad_weights(kind, learn, bad, match):
+    """Weights that are not one non-negative number a row are refused."""
+    args, kwargs = call(model_of(kind), learn, X, Y, sample_weight=bad)
+
+    assert_refused(*args, match=match, **kwargs)
+
+
+def test_weights_of_zero_alone(kind):
+    """Fit needs a row with a weight."""
+    match = "Sample weights must contain at least one non-zero number"
+
+    assert_refused(model_of(kind), "fit", X, Y, np.zeros(N), match=match)
+
+
+@pytest.mark.parametrize("weight", [1e300, 1e308])
+def test_weights_beyond_the_range_of_float32(weight):
+    """A stream of float32 rows refuses weights that float32 cannot hold."""
+    args, kwargs = call(model_of("new"), "partial_fit", X.astype("f"), Y)
+
+    with np.errstate(over="ignore"):
+        assert_refused(*args, sample_weight=weight * ONES, match="sample_weight", **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [
+        ({0: -1.0}, r"class_weight must be finite and at least 0, got \{0: -1.0\}"),
+        ({0: np.inf}, r"class_weight must be finite and at least 0, got \{0: inf\}"),
+        ({0: np.nan}, r"class_weight must be finite and at least 0, got \{0: nan\}"),
+        ({0: "heavy"}, "could not convert string to float: 'heavy'"),
+        ({7: 1.0}, "are not in class_weight"),
+    ],
+)
+def test_bad_class_weights(kind, learn, weights, match):
+    """Class weights are non-negative numbers for classes that exist."""
+    model = model_of(kind).set_params(class_weight=weights)
+    args, kwargs = call(model, learn, X, Y)
+
+    assert_refused(*args, match=match, **kwargs)
+
+
+def test_class_weights_of_zero_alone(kind):
+    """Fit needs a class with a weight."""
+    model = model_of(kind).set_params(class_weight={0: 0, 1: 0, 2: 0})
+
+    assert_refused(model, "fit", X, Y, match="class weights of all samples are zero")
+
+
+def test_balanced_stream(kind):
+    """partial_fit cannot balance classes and says what to pass instead."""
+    args, kwargs = call(model_of(kind).set_params(class_weight="balanced"), "partial_fit", X, Y)
+
+    assert_refused(
+        *args, match="class_weight 'balanced' is not supported for partial_fit", **kwargs
+    )
+
+
+# --- Parameters.
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"penalty": "l3"}, "'penalty' parameter .* 'l3'"),
+        ({"alpha": -1.0}, r"'alpha' parameter .* range \[0.0, inf\). Got -1.0"),
+        ({"alpha": np.inf}, r"'alpha' parameter .* Got inf"),
+        ({"alpha": np.nan}, r"'alpha' parameter .* Got nan"),
+        ({"l1_ratio": 1.5}, r"'l1_ratio' parameter .* range \[0.0, 1.0\].* Got 1.5"),
+        ({"solver": "lbfgs"}, "'solver' parameter .* 'lbfgs'"),
+        ({"batch_size": 0}, r"'batch_size' parameter .* range \[1, inf\).* Got 0"),
+        ({"batch_size": 2.5}, "'batch_size' parameter .* Got 2.5"),
+        ({"max_iter": 0}, r"'max_iter' parameter .* range \[1, inf\). Got 0"),
+        ({"tol": -1e-3}, r"'tol' parameter .* range \[0.0, inf\).* Got -0.001"),
+        ({"learning_rate": "fast"}, "'learning_rate' parameter .* 'fast'"),
+        ({"eta0": 0.0}, r"'eta0' parameter .* range \(0.0, inf\). Got 0.0"),
+        ({"power_t": -1.0}, r"'power_t' parameter .* Got -1.0"),
+        ({"momentum": 1.0}, r"'momentum' parameter .* range \[0.0, 1.0\). Got 1.0"),
+        ({"average": 0}, r"'average' parameter .* Got 0"),
+        ({"validation_fraction": 1.0}, r"'validation_fraction' parameter .* \(0.0, 1.0\). Got 1.0"),
+        ({"n_iter_no_change": 0}, r"'n_iter_no_change' parameter .* Got 0"),
+        ({"class_weight": "auto"}, "'class_weight' parameter .* 'auto'"),
+        ({"random_state": -1}, "'random_state' parameter .* -1"),
+        ({"penalty": "elasticnet", "l1_ratio": None}, "l1_ratio must be set .* got None"),
+    ],
+    ids=str,
+)
+def test_bad_parameters(kind, learn, params, match):
+    """A parameter out of its range, or at odds with another, is named with rule and value."""
+    if learn == "partial_fit":
+        kind = "new"  # scikit-learn checks the parameters of a stream once, in the first call
+    args, kwargs = call(model_of(kind).set_params(**params), learn, X, Y)
+
+    assert_refused(*args, match=match, **kwargs)
+
+
+def test_early_stopping_in_a_stream(kind):
+    """partial_fit makes one pass and cannot stop early."""
+    args, kwargs = call(model_of(kind).set_params(early_stopping=True), "partial_fit", X, Y)
+
+    assert_refused(*args, match="early_stopping should be False with partial_fit", **kwargs)
+
+
+def test_too_few_rows_to_hold_out(kind):
+    """A validation set without room for each class is refused."""
+    model = model_of(kind).set_params(early_stopping=True, validation_fraction=0.01)
+
+    assert_refused(model, "fit", X, Y, match="test_size = 2 should be greater or equal")
+
+
+# --- The validation set.
+
+
+@pytest.mark.parametrize(
+    ("metadata", "match"),
+    [
+        ({"X_val": X}, "X_val is provided, but y_val was not provided"),
+        ({"y_val": Y}, "y_val is provided, but X_val was not provided"),
+        (
+            {"sample_weight_val": ONES},
+            "sample_weight_val is provided, but X_val and y_val",
+        ),
+        ({"X_val": X, "y_val": replaced(Y, 3)}, "`y_val` has labels that are not among .*3"),
+        ({"X_val": X, "y_val": Y.astype(str)}, "`y_val` has labels that are not among .*'0'"),
+        ({"X_val": X, "y_val": Y[1:]}, r"inconsistent numbers of samples: \[150, 149\]"),
+        ({"X_val": X[:, 1:], "y_val": Y}, "X.* has 3 features, but .* expecting 4 features"),
+        ({"X_val": X[:, 0], "y_val": Y}, "Expected 2D array, got 1D array"),
+        ({"X_val": replaced(X, np.nan), "y_val": Y}, "Input X.* contains NaN"),
+        ({"X_val": sp.csr_array(replaced(X, np.inf)), "y_val": Y}, "Input X.* contains infinity"),
+        (
+            {"X_val": X, "y_val": Y, "sample_weight_val": -ONES},
+            "Negative values .*`sample_weight_val`",
+        ),
+        (
+            {"X_val": X, "y_val": Y, "sample_weight_val": 0 * ONES},
+            "sample weights for the validation set are all zero",
+        ),
+        (
+            {"X_val": X, "y_val": Y, "sample_weight_val": ONES[1:]},
+            r"sample_weight_val.shape == \(149,\), expected \(150,\)",
+        ),
+    ],
+    ids=[
+        "X_val alone",
+        "y_val alone",
+        "sample_weight_val alone",
+        "unseen label",
+        "labels of another type",
+        "a label less",
+        "a feature less",
+        "1-D",
+        "NaN",
+        "sparse inf",
+        "negative weights",
+        "weights of zero",
+        "a weight less",
+    ],
+)
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_bad_validation_set(kind, early_stopping, metadata, match):
+    """A validation set must be whole, and like the rows and labels of training."""
+    model = model_of(kind).set_params(early_stopping=early_stopping)
+
+    assert_refused(model, "fit", X, Y, match=match, **metadata)
+
+
+@pytest.mark.parametrize("X_val", [replaced(X, np.nan), X[:, 1:]], ids=["NaN", "a feature less"])
+def test_error_names_the_validation_set(X_val):
+    """An error in X_val says X_val, not X."""
+    assert_refused(model_of("fitted"), "fit", X, Y, X_val=X_val, y_val=Y, match="X_val")
+
+
+# --- Where fit starts.
+
+
+@pytest.mark.parametrize(
+    ("init", "match"),
+    [
+        ({"coef_init": np.ones((3, 3))}, r"coef_init .* shape \(3, 4\), got \(3, 3\)"),
+        ({"coef_init": np.ones((4, 3))}, r"coef_init .* shape \(3, 4\), got \(4, 3\)"),
+        ({"coef_init": np.ones(12)}, r"coef_init .* shape \(3, 4\), got \(12,\)"),
+        ({"coef_init": replaced(np.ones((3, 4)), np.nan)}, "Input coef_init contains NaN"),
+        ({"coef_init": "zeros"}, "could not convert string to float: 'zeros'"),
+        ({"intercept_init": np.ones(2)}, r"intercept_init .* shape \(3,\), got \(2,\)"),
+        ({"intercept_init": np.ones((1, 3))}, r"intercept_init .* shape \(3,\), got \(1, 3\)"),
+        ({"intercept_init": [0, np.inf, 0]}, "Input intercept_init contains infinity"),
+    ],
+    ids=str,
+)
+def test_bad_initial_parameters(kind, init, match):
+    """Initial parameters have the shape of the fitted ones, and numbers in them."""
+    assert_refused(model_of(kind), "fit", X, Y, match=match, **init)
+
+
+@pytest.mark.parametrize("kind", ["fitted", "streaming"])
+@pytest.mark.parametrize(
+    ("X", "y", "match"),
+    [
+        (X, np.minimum(Y, 1), r"warm_start=True needs the classes .*0, 1, 2.*, got .*0, 1\]"),
+        (X, Y.astype(str), "warm_start=True needs the classes"),
+        (X[:, :3], Y, r"warm start.* shape \(3, 3\), got \(3, 4\)"),
+    ],
+    ids=["fewer classes", "other labels", "fewer features"],
+)
+def test_warm_start_on_another_problem(kind, X, y, match):
+    """A warm start goes on with the classes and features that it knows."""
+    assert_refused(model_of(kind).set_params(warm_start=True), "fit", X, y, match=match)
+
+
+# --- Too early.
+
+
+@pytest.mark.parametrize(
+    "method", ["predict", "predict_proba", "predict_log_proba", "decision_function", "score"]
+)
+def test_prediction_before_fit(method):
+    """A model that is not fitted says so."""
+    args = (X, Y) if method == "score" else (X,)
+
+    assert_refused(model_of("new"), method, *args, match="not fitted yet", error=NotFittedError)
+
+
+@pytest.mark.parametrize("method", ["sparsify", "densify"])
+def test_conversion_before_fit(method):
+    """There are no coefficients to convert before fit."""
+    assert_refused(model_of("new"), method, match="not fitted yet", error=NotFittedError)
+
+
+# --- A step that is too long.
+
+TOO_LONG = {
+    "constant": {"solver": "sgd", "learning_rate": "constant"},
+    "momentum": {"solver": "sgd", "learning_rate": "constant", "momentum": 0.9},
+    "average": {"solver": "sgd", "learning_rate": "constant", "average": True},
+    "invscaling": {"solver": "sgd", "learning_rate": "invscaling"},
+    "adaptive": {"solver": "sgd", "learning_rate": "adaptive"},
+    "adam": {"solver": "adam"},
+}
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+@pytest.mark.parametrize("batch_size", [1, 64])
+@pytest.mark.parametrize("kind", ["fitted", "streaming"])
+@pytest.mark.parametrize("params", TOO_LONG.values(), ids=TOO_LONG.keys())
+def test_overflow(kind, learn, params, batch_size, penalty, container):
+    """A step beyond all measure is an error with the remedies, and the model, its generator
+    included, stays as it was.
+    """
+    model = model_of(kind).set_params(batch_size=batch_size, penalty=penalty, **params)
+    args, kwargs = call(model.set_params(eta0=1e300), learn, container(1e10 * X), Y)
+
+    match = "overflowed.*smaller eta0.*scale the features.*solver='auto'"
+    assert_refused(*args, match=match, **kwargs)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("params", [TOO_LONG["constant"], TOO_LONG["adam"]], ids=["sgd", "adam"])
+def test_overflow_in_float32(learn, params, container):
+    """Float32 parameters overflow earlier, with the same error."""
+    model = model_of("new").set_params(batch_size=64, eta0=1e30, **params)
+    args, kwargs = call(model, learn, container((1e10 * X).astype(np.float32)), Y)
+
+    assert_refused(*args, match="overflowed.*smaller eta0", **kwargs)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+def test_overflow_by_the_penalty(kind, container):
+    """A step that is too long for the penalty alone is the same error, many updates later."""
+    model = model_of(kind).set_params(
+        solver="sgd", learning_rate="constant", eta0=10.0, alpha=10.0, max_iter=1000
+    )
+
+    assert_refused(model, "fit", container(X), Y, match="overflowed.*smaller eta0")
+
+
+# --- Interruptions.
+
+
+class Interrupted:
+    """A function that raises KeyboardInterrupt at its third call."""
+
+    def __init__(self, function):
+        self.function, self.calls = function, 0
+
+    def __call__(self, *args, **kwargs):
+        """Pass the call on, or be interrupted."""
+        self.calls += 1
+        if self.calls == 3:
+            raise KeyboardInterrupt
+        return self.function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("params", [{}, {"warm_start": True}, {"early_stopping": True}], ids=str)
+def test_interrupted_fit(monkeypatch, kind, params):
+    """A fit that is interrupted leaves the model as it was before."""
+    model = model_of(kind).set_params(max_iter=10, **params)
+    monkeypatch.setattr(_fit, "run_pass", Interrupted(_fit.run_pass))
+
+    assert_refused(model, "fit", X, Y, match="^$", error=KeyboardInterrupt)
+
+
+def test_interrupted_stream(monkeypatch):
+    """A partial_fit that is interrupted leaves the model, its generator included, as it was."""
+    model = model_of("new", solver="sgd", average=True, momentum=0.5)
+    monkeypatch.setattr(_stream, "run_pass", Interrupted(_stream.run_pass))
+    for _ in range(2):
+        model.partial_fit(X, Y, [0, 1, 2])
+
+    assert_refused(model, "partial_fit", X, Y, match="^$", error=KeyboardInterrupt)
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_failed_fit_leaves_a_shared_generator_alone(early_stopping):
+    """A fit that fails does not move the RandomState that the fitted model goes on with."""
+    model = SoftmaxSGDClassifier(max_iter=2, tol=None, random_state=np.random.RandomState(0)).fit(
+        X, Y
+    )
+    model.set_params(
+        solver="sgd", learning_rate="constant", eta0=1e300, early_stopping=early_stopping
+    )
+
+    assert_refused(model, "fit", 1e10 * X, Y, match="overflowed")
+
+
+def test_stream_goes_on_after_an_error():
+    """A stream goes on after an overflow as if the bad call had not been."""
+    model = model_of("streaming", solver="sgd", learning_rate="constant")
+    expected = copy.deepcopy(model)
+    with pytest.raises(ValueError, match="overflowed"):
+        model.set_params(eta0=1e300).partial_fit(1e10 * X, Y)
+
+    model.set_params(eta0=0.01)
+    for one in (model, expected):
+        one.partial_fit(X, Y)
+
+    assert content(vars(model)) == content(vars(expected))
