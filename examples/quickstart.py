@@ -31,7 +31,9 @@ print(f"{'':38}{'accuracy':>9}{'log-loss':>10}{'time':>9}")
 
 # 1. A Pipeline, beside the two linear classifiers of scikit-learn with the same penalty.
 classifiers = {
-    "SoftmaxSGDClassifier": SoftmaxSGDClassifier(alpha=ALPHA, batch_size=32, random_state=0),
+    "SoftmaxSGDClassifier": SoftmaxSGDClassifier(
+        solver="sgd", momentum=0.9, batch_size=32, alpha=ALPHA, random_state=0
+    ),
     "LogisticRegression": LogisticRegression(C=1 / (ALPHA * len(X_train)), max_iter=1000),
     "SGDClassifier (one against the rest)": SGDClassifier(
         loss="log_loss", alpha=ALPHA, random_state=0
@@ -45,10 +47,12 @@ for name, classifier in classifiers.items():
 
 # 2. A grid search over the strength of the penalty and the solver.
 search = GridSearchCV(
-    make_pipeline(MinMaxScaler(), SoftmaxSGDClassifier(batch_size=32, random_state=0)),
+    make_pipeline(
+        MinMaxScaler(), SoftmaxSGDClassifier(momentum=0.9, batch_size=32, random_state=0)
+    ),
     {
         "softmaxsgdclassifier__alpha": [1e-5, 1e-4, 1e-3],
-        "softmaxsgdclassifier__solver": ["auto", "adam"],
+        "softmaxsgdclassifier__solver": ["sgd", "adam"],
     },
     scoring="neg_log_loss",
     cv=3,
@@ -60,7 +64,7 @@ print("  chosen:", {key.split("__")[1]: value for key, value in search.best_para
 
 # 3. The same rows as a stream: chunks that are seen once, with the classes named at the start.
 scaler = MinMaxScaler().fit(X_train)
-stream = SoftmaxSGDClassifier(solver="adam", batch_size=32, random_state=0)
+stream = SoftmaxSGDClassifier(solver="sgd", momentum=0.9, batch_size=8, random_state=0)
 start = perf_counter()
 for chunk in np.array_split(np.arange(len(X_train)), 20):
     stream.partial_fit(scaler.transform(X_train[chunk]), y_train[chunk], classes=np.arange(10))

@@ -34,7 +34,7 @@ cdef extern from *:
 
 # The columns of a timetable; `_solvers._lazy` gives their meaning.
 cdef enum:
-    ETA, SCALE, THRESHOLD, MASS, LAG, COUNT
+    ETA, SCALE, THRESHOLD, MASS, MOMENT, COUNT
 
 
 cdef inline double softmax_residual(
@@ -100,22 +100,21 @@ cdef inline void soft_threshold(floating *w, Py_ssize_t n, floating reach) noexc
         w[k] -= max(-reach, min(w[k], reach))
 
 
-cdef inline void thresholded(
+cdef inline void missed(
     Py_ssize_t j, Py_ssize_t t, floating[:, ::1] coef, int32_t[::1] last,
     double[:, ::1] total, const double[:, ::1] timetable,
 ) noexcept nogil:
-    """Catch up with the soft thresholds that feature ``j`` missed since it was last touched."""
+    """Catch up with the thresholds and averages that feature ``j`` missed since its last visit."""
     cdef Py_ssize_t k, low, high, middle, first = last[j], n_classes = coef.shape[1]
     cdef double start = timetable[first, THRESHOLD], reach = timetable[t, THRESHOLD] - start
-    cdef double size, lag
-    last[j] = <int32_t>t
-    if reach <= 0:
+    cdef double size, summed
+    if first == t:
         return
+    last[j] = <int32_t>t
     for k in range(n_classes if total.shape[0] else 0):
         size = fabs(coef[j, k])
-        if size > reach:
-            lag = timetable[t, LAG] - timetable[first, LAG]
-        elif size > 0:
+        low = t
+        if size <= reach:
             low, high = first, t  # `high` becomes the update that makes the weight zero
             while high - low > 1:
                 middle = (low + high) // 2
@@ -123,12 +122,13 @@ cdef inline void thresholded(
                     high = middle
                 else:
                     low = middle
-            lag = (timetable[low, LAG] - timetable[first, LAG]
-                   + timetable[low, MASS] * (size - (timetable[low, THRESHOLD] - start)))
-        else:
-            continue
-        total[j, k] += lag if coef[j, k] > 0 else -lag
-    soft_threshold(&coef[j, 0], n_classes, <floating>reach)
+        summed = (
+            (size + start) * (timetable[low, MASS] - timetable[first, MASS])
+            - (timetable[low, MOMENT] - timetable[first, MOMENT])
+        )
+        total[j, k] += summed if coef[j, k] > 0 else -summed
+    if reach > 0:
+        soft_threshold(&coef[j, 0], n_classes, <floating>reach)
 
 
 def sgd_csr(
@@ -143,12 +143,13 @@ def sgd_csr(
 
     Returns the sum of ``s CE``, the final ``||coef||_2^2`` and the largest on the way.
 
-    ``coef`` holds ``W / SCALE``. ``total`` is empty unless iterates are averaged, ``last`` unless
-    there is an l1 penalty (and then the returned square has no meaning: `settle` gives it).
+    ``coef`` holds ``W / SCALE``. ``total`` is empty unless iterates are averaged, and ``last``
+    unless they are or there is an l1 penalty (then the returned norms have no meaning: `settle`
+    gives them).
     """
     cdef Py_ssize_t n_rows = rows.shape[0], n_classes = coef.shape[1]
     cdef Py_ssize_t t, r, i, k, start, size, following
-    cdef bint lazy = last.shape[0] > 0, averaged = total.shape[0] > 0
+    cdef bint lazy = last.shape[0] > 0
     cdef index_t p, ahead, ahead_stop
     cdef double loss = 0, largest = square
     cdef floating step, step_intercept, x, before, after, fallen
@@ -162,7 +163,7 @@ def sgd_csr(
                 i = rows[start + r]
                 if lazy:
                     for p in range(indptr[i], indptr[i + 1]):
-                        thresholded(indices[p], t, coef, last, total, timetable)
+                        missed(indices[p], t, coef, last, total, timetable)
                 following = rows[min(start + r + 1, n_rows - 1)]
                 csr_scores(
                     &scores[r, 0], <floating>timetable[t, SCALE], &intercept[0], coef,
@@ -190,21 +191,14 @@ def sgd_csr(
                         after = before - x * z[k]
                         w[k] = after
                         fallen += (before - after) * (before + after)
-                        if averaged:
-                            total[indices[p], k] += (
-                                timetable[t, MASS] * (<double>before - <double>after)
-                            )
                 square -= fallen
                 largest = fmax(largest, square)
                 if fit_intercept:
                     for k in range(n_classes):
-                        before = intercept[k]
-                        after = before - step_intercept * z[k]
-                        intercept[k] = after
-                        if averaged:
-                            total_intercept[k] += (
-                                timetable[t, COUNT] * (<double>before - <double>after)
-                            )
+                        intercept[k] -= step_intercept * z[k]
+            if timetable[t + 1, COUNT] > timetable[t, COUNT]:
+                for k in range(n_classes):
+                    total_intercept[k] += intercept[k]
     return loss, square, largest
 
 
@@ -220,11 +214,8 @@ def settle(
         for f in range(features.shape[0]):
             j = features[f]
             if last.shape[0]:
-                thresholded(j, t, coef, last, total, timetable)
+                missed(j, t, coef, last, total, timetable)
                 last[j] = 0
-            if total.shape[0]:
-                for k in range(coef.shape[1]):
-                    total[j, k] += timetable[t, MASS] * coef[j, k]
             for k in range(coef.shape[1]):
                 coef[j, k] *= scale
                 square += <double>coef[j, k] * coef[j, k]

@@ -432,9 +432,10 @@ def test_dense_equals_csr(make_solver, penalty, batch_size, rng):
     assert_allclose(csr_losses, dense_losses)
 
 
-def test_csr_and_dense_passes_take_turns(rng):
+@pytest.mark.parametrize("average_from", [None, 5])
+def test_csr_and_dense_passes_take_turns(average_from, rng):
     """What a CSR pass has put off is settled before a dense pass goes on."""
-    solver = SGD(PENALTIES["l2"], True, average_from=5)
+    solver = SGD(PENALTIES["l2"], True, average_from=average_from)
     X = messy_csr(rng)
     passes = [make_pass(A, rng, batch_size=3) for A in (X, X.toarray(), X)]
 

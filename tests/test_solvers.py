@@ -454,7 +454,7 @@ def test_timetables_cover_the_pass(l2):
     """The runs of a pass follow each other without a gap, and hold the steps of their updates."""
     eta = np.linspace(1, 0.9, 200)
     at = 0
-    for start, stop, table, *_ in timetables(eta, Penalty(l2=l2), 1.0, 0.0, np.inf):
+    for start, stop, table, *_ in timetables(eta, Penalty(l2=l2), 1.0, np.inf):
         assert start == at
         if table is None:  # one update, which leaves nothing of the weights
             assert stop == start + 1
@@ -468,7 +468,7 @@ def test_timetables_cover_the_pass(l2):
 @pytest.mark.parametrize("l2", [0.1, 0.9, 1.7, 2.5])
 def test_timetables_keep_the_scale_in_range(l2):
     """In each run every scale but the last is within 1e-12 and 1e12, so that nothing overflows."""
-    for _, _, table, *_ in timetables(np.ones(500), Penalty(l2=l2), 1.0, 0.0, np.inf):
+    for _, _, table, *_ in timetables(np.ones(500), Penalty(l2=l2), 1.0, np.inf):
         size = np.abs(table[:-1, 1])
         assert size.min() >= 1e-12
         assert size.max() <= 1e12
@@ -476,16 +476,16 @@ def test_timetables_keep_the_scale_in_range(l2):
 
 def test_timetable_counts_the_averaged_iterates():
     """The iterates from update `averaged_from` of the pass on are counted, over all runs."""
-    tables = timetables(np.ones(100), Penalty(l2=0.9), 1.0, 0.0, 37)
+    tables = timetables(np.ones(100), Penalty(l2=0.9), 1.0, 37)
 
     assert sum(table[-1, 5] for _, _, table, *_ in tables) == 100 - 37
 
 
 def test_slots_copy_keeps_the_counts():
     """A copy of a memory has its counts too."""
-    slots = Slots({"v": np.ones(3)}, t=4, mass=2.5, n_averaged=3)
+    slots = Slots({"v": np.ones(3)}, t=4, n_averaged=3)
 
     copy = slots.copy()
 
-    assert (copy.t, copy.mass, copy.n_averaged) == (4, 2.5, 3)
+    assert (copy.t, copy.n_averaged) == (4, 3)
     assert_array_equal(copy.arrays["v"], 1)

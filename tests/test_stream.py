@@ -323,10 +323,9 @@ def test_user_sees_settled_parameters(data):
     """What a CSR pass has put off is done before the user sees the parameters."""
     solver = SGD(Penalty(l2=0.3), True)
 
-    shown, state = learn(make(solver)[2], [replace(data, X=sp.csr_array(data.X))])
+    shown, _ = learn(make(solver)[2], [replace(data, X=sp.csr_array(data.X))])
 
     assert shown.scale == 1
-    assert state.slots.mass == 0
 
 
 def test_new_solver_starts_with_its_own_memory(data):
@@ -339,6 +338,21 @@ def test_new_solver_starts_with_its_own_memory(data):
     assert new.slots.arrays.keys() == method.solver.start(shown).arrays.keys()
     assert (state.t, new.t) == (5, 10)
     assert new.slots.t == 5
+
+
+@pytest.mark.parametrize("average_from", [None, 1])
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+def test_intercept_may_be_turned_off_in_mid_stream(container, average_from, data):
+    """Once the user has turned the intercept off it is zero, in the average too."""
+    data = replace(data, X=container(data.X))
+    shown, state = learn(make(SGD(Penalty(), True, average_from=average_from))[2], [data])
+    assert shown.intercept.any()
+    method = make(SGD(Penalty(), False, average_from=average_from))[2]
+
+    shown, state, _ = partial_pass(shown.copy(), state, method, data)
+
+    assert_array_equal(shown.intercept, 0)
+    assert state.iterate is None or not state.iterate.intercept.any()
 
 
 def test_partial_pass_leaves_the_given_state_alone(data):

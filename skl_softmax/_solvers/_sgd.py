@@ -9,7 +9,7 @@ the prox keeps the optimum a fixed point (Ochs et al., SIAM J. Imaging Sci. 7, 2
 ``average`` the user gets the mean of all W from that update on (Polyak & Juditsky, SIAM J. Control
 Optim. 30, 1992).
 
-State: the displacement ``v``; the sum of the averaged iterates, ``total + mass * coef``.
+State: the displacement ``v``; the sum ``total`` of the averaged iterates.
 
 A compiled CSR pass keeps ``W = scale * coef`` and puts off what an update does to the weights that
 its batch does not touch (`_lazy`).
@@ -99,7 +99,7 @@ class SGD(Solver):
 
         With l2 alone the scale stays put off between passes, so that a pass costs O(nnz K).
         """
-        X, lazy = rows.X, self.penalty.l1 > 0
+        X, lazy = rows.X, self.penalty.l1 > 0 or self.average_from is not None
         last = np.zeros(X.shape[1] if lazy else 0, np.int32)
         total = slots.arrays.get("total", _EMPTY)
         total_intercept = slots.arrays.get("total_intercept", _EMPTY_ROW)
@@ -107,9 +107,7 @@ class SGD(Solver):
         buffer = rows.scores_buffer(params.coef.shape[1])
         loss = 0.0
         square = params.norms(need_absolute=False)[0] / (params.scale * params.scale)
-        for start, stop, timetable in timetables(
-            rows.eta, self.penalty, params.scale, slots.mass, first
-        ):
+        for start, stop, timetable in timetables(rows.eta, self.penalty, params.scale, first):
             visited = rows.rows[start * rows.batch_size : stop * rows.batch_size]
             if timetable is None:
                 once = replace(rows, rows=visited, eta=rows.eta[start:stop])
@@ -123,20 +121,18 @@ class SGD(Solver):
             )  # fmt: skip
             loss += run_loss
             params.square, params.absolute = square, None
-            params.scale, slots.mass = float(timetable[-1, 1]), float(timetable[-1, 3])
-            if averaged := int(timetable[-1, 5]):
-                total_intercept += averaged * params.intercept
-                slots.n_averaged += averaged
+            params.scale = float(timetable[-1, 1])
+            slots.n_averaged += int(timetable[-1, 5])
             slots.t += stop - start
             inexact = square < largest * _RECALL or slots.t // len(rows.eta) % _RECALL_PASSES == 0
-            if lazy or inexact or not in_range(params.scale, first < len(rows.eta)):
+            if lazy or inexact or not in_range(params.scale, lazy):
                 square = self._settle(params, slots, rows.features, timetable, last)
         return loss
 
     def settle(self, params: Parameters, slots: Slots, features: Codes) -> None:
-        if params.scale != 1 or slots.mass != 0:
+        if params.scale != 1:
             now = np.zeros((1, 6))
-            now[0, [1, 3]] = params.scale, slots.mass
+            now[0, 1] = params.scale
             self._settle(params, slots, features, now, _EMPTY_ROW.astype(np.int32))
 
     def _settle(
@@ -157,7 +153,6 @@ class SGD(Solver):
             last,
         )
         params.scale, params.square, params.absolute = 1.0, square, absolute
-        slots.mass = 0.0
         return square
 
     def averaged(self, params: Parameters, slots: Slots) -> Parameters:

@@ -36,7 +36,7 @@ class Parameters:
     def public(self) -> tuple[Floats, Floats]:
         """``coef_`` and ``intercept_``; for two classes the second column minus the first."""
         if len(self.intercept) == 2:
-            return np.diff(self.coef).T, np.diff(self.intercept)
+            return (self.coef[:, 1:] - self.coef[:, :1]).T, self.intercept[1:] - self.intercept[:1]
         return self.coef.T, self.intercept
 
     def norms(self, need_absolute: bool) -> tuple[float, float]:
@@ -88,7 +88,6 @@ class Slots:
 
     arrays: dict[str, Floats]
     t: int = 0  # updates made with this memory
-    mass: float = 0.0  # SGD: see `_lazy`
     n_averaged: int = 0
 
     def copy(self) -> "Slots":
