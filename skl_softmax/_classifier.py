@@ -398,11 +398,15 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
             parameters overflow. The model is then as it was before the call.
         """
         with all_or_nothing(self):
+            parameters = _validation.parameters_of(self)
+            if hasattr(self, "_state") and parameters != self._state.parameters:
+                self._validate_params()  # scikit-learn itself checks on the first call only
             _validation.check_parameters(self)
             problem = _validation.check_partial_fit(self, X, y, classes, sample_weight)
             method = self._method(problem, self._batch_size())
             if hasattr(self, "coef_"):
                 coef = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
+                coef = np.asarray(coef, problem.dtype)
                 params, state = self._parameters(coef, self.intercept_), self._state
             else:
                 params = Parameters.of(*_validation.check_init(problem, None, None))
@@ -554,6 +558,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         self.n_iter_ = max(1, len(loss_curve))
         self.loss_curve_ = loss_curve
         self._state = state
+        state.parameters = _validation.parameters_of(self)
 
 
 def _one_score_a_class(scores: Floats) -> Floats:

@@ -58,6 +58,7 @@ class State:
     smoothness: float = 0.0  # the largest met, so that the automatic step never grows
     slowdown: float = 1.0  # of the "adaptive" schedule
     iterate: Parameters | None = None  # where the user sees an average instead
+    parameters: tuple[Any, ...] = ()  # of the estimator, when they were last found valid
 
     def copy(self) -> "State":
         """A copy to work on, so that a failed pass changes nothing (but see `rng`)."""

@@ -90,6 +90,11 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
         raise
 
 
+def parameters_of(estimator: Any) -> tuple[Any, ...]:
+    """The values of all parameters, in the order of the constraints."""
+    return tuple(getattr(estimator, name) for name in PARAMETER_CONSTRAINTS)
+
+
 def check_parameters(estimator: Any) -> None:
     """Contradictions that the constraints of the single parameters cannot see."""
     if estimator.penalty == "elasticnet" and estimator.l1_ratio is None:

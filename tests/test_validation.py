@@ -586,3 +586,13 @@ def test_stream_goes_on_after_an_error():
         one.partial_fit(X, Y)
 
     assert content(vars(model)) == content(vars(expected))
+
+
+@pytest.mark.parametrize(
+    "params", [{"batch_size": 0}, {"penalty": "l3"}, {"momentum": 2.0}, {"alpha": -1.0}], ids=str
+)
+def test_parameters_changed_in_mid_stream(params):
+    """A parameter that becomes invalid between two chunks is refused like one at the start."""
+    model = model_of("streaming").set_params(**params)
+
+    assert_refused(model, "partial_fit", X, Y, match=f"'{next(iter(params))}' parameter")
