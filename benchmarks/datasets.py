@@ -1,0 +1,163 @@
+"""Data of the benchmarks: ``load(name)`` gives training and test rows.
+
+Looked for in this order: scikit-learn's bundled sets (iris, wine, digits, breast_cancer); the
+folder named by the environment variable ``SKL_SOFTMAX_DATA``; the folder ``../shared/data`` beside
+the checkout; scikit-learn's own fetchers, which download. A fetched set has the same rows as a
+stored one, though not always in the same order.
+
+A data folder holds, for each set, ``<name>/<name>.npz`` with X, y and perhaps X_test and y_test;
+or, if sparse, ``<name>_tfidf_train.npz`` and ``<name>_tfidf_test.npz`` (`scipy.sparse.save_npz`)
+beside a ``<name>_y.npz`` with y and y_test.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import sklearn.datasets
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import OneHotEncoder
+
+BUNDLED = ("iris", "wine", "digits", "breast_cancer")
+VARIABLE = "SKL_SOFTMAX_DATA"
+BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows in float32, dense or CSR, unscaled (images: in [0, 1]); labels are codes from 0."""
+
+    X: Any  # (n_samples, n_features)
+    y: np.ndarray  # (n_samples,)
+    X_test: Any = None  # None for a stream, whose rows are in their order in time
+    y_test: np.ndarray | None = None
+
+
+def load(name: str) -> Data:
+    """The data set called ``name``; one of `NAMES`."""
+    if name not in NAMES:
+        raise ValueError(f"name must be one of {', '.join(NAMES)}; got {name!r}.")
+    if name in BUNDLED:
+        return _bundled(name)
+    for folder in (os.environ.get(VARIABLE), BESIDE_CHECKOUT):
+        if folder and (Path(folder) / name).is_dir():
+            parts = _stored(Path(folder) / name)
+            break
+    else:
+        parts = FETCHERS[name]()
+    X, y, X_test, y_test = parts
+    labels, y = np.unique(y, return_inverse=True)
+    scale = np.float32(1 / 255 if name == "fashion_mnist" else 1)
+    if X_test is None:
+        return Data(X.astype(np.float32) * scale, y)
+    return Data(
+        X.astype(np.float32) * scale,
+        y,
+        X_test.astype(np.float32) * scale,
+        np.searchsorted(labels, y_test),
+    )
+
+
+def random_csr(n_samples: int, n_features: int, n_classes: int, nonzeros: int = 80) -> Data:
+    """Float32 rows of norm 1 with exactly ``nonzeros`` entries, spread evenly over the features.
+
+    Every feature votes for one class; the label is the class with most votes, after some noise.
+    """
+    rng = np.random.default_rng(0)
+    indices = (np.arange(nonzeros) + rng.random((n_samples, nonzeros))) * (n_features / nonzeros)
+    values = rng.random((n_samples, nonzeros), dtype=np.float32) + np.float32(0.1)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    X = sp.csr_matrix(
+        (
+            values.ravel(),
+            indices.astype(np.int32).ravel(),
+            np.arange(0, n_samples * nonzeros + 1, nonzeros, dtype=np.int32),
+        ),
+        shape=(n_samples, n_features),
+    )
+    votes = sp.csr_matrix(
+        (
+            np.ones(n_features, np.float32),
+            rng.integers(n_classes, size=n_features),
+            np.arange(n_features + 1),
+        ),
+        shape=(n_features, n_classes),
+    )
+    noise = rng.standard_normal((n_samples, n_classes), dtype=np.float32)
+    return Data(X, ((X @ votes).toarray() + noise / 4).argmax(axis=1))
+
+
+def _bundled(name):
+    X, y = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(
+        X.astype(np.float32), y, test_size=0.25, stratify=y, random_state=0
+    )
+    return Data(X, y, X_test, y_test)
+
+
+def _stored(folder):
+    name = folder.name
+    if (folder / f"{name}.npz").exists():
+        found = np.load(folder / f"{name}.npz")
+        return found["X"], found["y"], found.get("X_test"), found.get("y_test")
+    labels = np.load(folder / f"{name}_y.npz")
+    X, X_test = (sp.load_npz(folder / f"{name}_tfidf_{part}.npz") for part in ("train", "test"))
+    return X, labels["y"], X_test, labels["y_test"]
+
+
+def _fetch_fashion_mnist():
+    return _fetch_openml("Fashion-MNIST", 60000)
+
+
+def _fetch_letter():
+    return _fetch_openml("letter", 16000)
+
+
+def _fetch_openml(name, n_train):
+    X, y = sklearn.datasets.fetch_openml(name, version=1, return_X_y=True, as_frame=False)
+    return X[:n_train], y[:n_train], X[n_train:], y[n_train:]
+
+
+def _fetch_elec2_stream():
+    table = sklearn.datasets.fetch_openml("electricity", version=1, as_frame=False)
+    names = ["period", "nswprice", "nswdemand", "vicprice", "vicdemand", "transfer"]
+    columns = [table.feature_names.index(name) for name in names]
+    return table.data[:, columns], table.target, None, None
+
+
+def _fetch_kdd99_10pct():
+    X, y = sklearn.datasets.fetch_kddcup99(percent10=True, return_X_y=True)
+    words = [1, 2, 3]  # protocol_type, service, flag
+    numbers = np.delete(X, words, axis=1).astype(np.float32)
+    return np.hstack([numbers, OneHotEncoder().fit_transform(X[:, words]).toarray()]), y, None, None
+
+
+def _fetch_20newsgroups():
+    train, test = (
+        sklearn.datasets.fetch_20newsgroups(subset=part, shuffle=False)
+        for part in ("train", "test")
+    )
+    tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32)
+    return tfidf.fit_transform(train.data), train.target, tfidf.transform(test.data), test.target
+
+
+def _fetch_clinc150():
+    raise FileNotFoundError(
+        "scikit-learn has no fetcher for clinc150. Set the environment variable "
+        f"{VARIABLE} to a folder that holds clinc150/ in the format of benchmarks/datasets.py."
+    )
+
+
+FETCHERS = {
+    "fashion_mnist": _fetch_fashion_mnist,  # images: 60000 x 784, 10 classes
+    "letter": _fetch_letter,  # shapes of letters: 16000 x 16, 26 classes
+    "kdd99_10pct": _fetch_kdd99_10pct,  # network records, stream: 494021 x 118, 23 classes
+    "elec2_stream": _fetch_elec2_stream,  # electricity prices, stream: 45312 x 6, 2 classes
+    "20newsgroups": _fetch_20newsgroups,  # text, CSR: 11314 x 56436, 20 classes; grouped by class
+    "clinc150": _fetch_clinc150,  # short text, CSR: 18000 x 3056, 150 classes; grouped by class
+}
+NAMES = (*BUNDLED, *FETCHERS)
