@@ -219,7 +219,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     >>> from sklearn.datasets import load_iris
     >>> from skl_softmax import SoftmaxSGDClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = SoftmaxSGDClassifier(max_iter=1000, random_state=0).fit(X, y)
+    >>> clf = SoftmaxSGDClassifier(batch_size=16, tol=1e-2, random_state=0).fit(X, y)
     >>> clf.predict(X[:2])
     array([0, 0])
     >>> clf.predict_proba(X[:2]).shape
