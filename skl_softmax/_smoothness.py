@@ -38,7 +38,8 @@ def smoothness(
     n, one = len(rows), float(fit_intercept)
     batch_size = min(batch_size, n)
     if n <= _FEW_ROWS:
-        largest, mean = _of_few_rows(X[rows], weight[rows], one)
+        few = X if n == X.shape[0] else X[rows]
+        largest, mean = _of_few_rows(few, weight[rows], one)
     else:
         largest, mean = _of_many_rows(X, weight, rows, one, max(_SAMPLE_ROWS, 16 * batch_size))
     share = (n - batch_size) / (batch_size * max(1, n - 1))
@@ -50,6 +51,8 @@ def _of_few_rows(X: Any, s: Floats, one: float) -> tuple[float, float]:
 
     The eigenvalue is taken as the Schatten 8-norm, which is at most ``n^(1/8)`` times too large.
     """
+    if not isinstance(X, np.ndarray) and len(s) * X.shape[1] <= _BLOCK_ENTRIES:
+        X = X.toarray()  # a fifth of the time of a sparse product
     X, root = X.astype(np.float64), np.sqrt(s, dtype=np.float64)
     gram = X @ X.T
     gram = gram if isinstance(gram, np.ndarray) else gram.toarray()

@@ -3,10 +3,11 @@
 The only file that imports private names of scikit-learn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral, Real
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,9 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "verbose": ["verbose"],
 }
 
+# An estimator -> the values of all its parameters.
+parameters_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*PARAMETER_CONSTRAINTS)
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -88,11 +92,6 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
-
-
-def parameters_of(estimator: Any) -> tuple[Any, ...]:
-    """The values of all parameters, in the order of the constraints."""
-    return tuple(getattr(estimator, name) for name in PARAMETER_CONSTRAINTS)
 
 
 def check_parameters(estimator: Any) -> None:

@@ -51,7 +51,7 @@ def timetables(
     settles, to scale 1, before such an update and after a run that leaves the range. Update
     ``averaged_from`` of the pass (from 0) is the first whose result is averaged.
     """
-    start = 0
+    start, averaged = 0, averaged_from < len(eta)
     decay = 1 - eta * penalty.l2
     wiped_out = np.flatnonzero(np.abs(decay) < _WIPED_OUT)
     while start < len(eta):
@@ -62,18 +62,19 @@ def timetables(
             continue
         end = min(wiped_out[wiped_out > start], default=len(eta))
         S = scale * np.cumprod(decay[start:end])
-        out = np.flatnonzero(~in_range(S, averaged_from < len(eta)))
+        out = np.flatnonzero(~in_range(S, averaged))
         length = int(out[0]) + 1 if len(out) else len(S)
         steps, S = eta[start : start + length], S[:length]
-        counted = np.arange(start, start + length) >= averaged_from
         table = np.zeros((length + 1, 6))
         table[:-1, 0] = steps
-        table[:, 1] = np.r_[scale, S]
+        table[0, 1], table[1:, 1] = scale, S
         if penalty.l1:
             table[1:, 2] = np.cumsum(steps * penalty.l1 / np.abs(S))
-        table[1:, 3] = np.cumsum(counted * S)
-        table[1:, 4] = np.cumsum(counted * S * table[1:, 2])
-        table[1:, 5] = np.cumsum(counted)
+        if averaged:
+            counted = np.arange(start, start + length) >= averaged_from
+            table[1:, 3] = np.cumsum(counted * S)
+            table[1:, 4] = np.cumsum(counted * S * table[1:, 2])
+            table[1:, 5] = np.cumsum(counted)
         yield start, start + length, table
         start += length
         scale = 1.0
