@@ -46,7 +46,8 @@ def sgd_dense(
     coef: NDArray[_Float],
     intercept: NDArray[_Float],
     scores: NDArray[_Float],
-    x: NDArray[_Float],
+    in_order: NDArray[np.intp],
+    gathered: NDArray[_Float],
 ) -> float: ...
 def adagrad_csr(
     data: NDArray[_Float],

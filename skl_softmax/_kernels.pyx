@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""Compiled forms of `_softmax`, for CSR rows and for small dense batches.
+"""Compiled forms of `_softmax`, for CSR rows and for dense ones.
 
 A kernel sees typed buffers and nothing else: it allocates nothing, prints nothing, raises nothing
 and holds no lock. `_softmax` and the `step` methods in `_solvers` say what is computed, and the
@@ -31,6 +31,28 @@ cdef extern from *:
     #endif
     """
     void prefetch "skl_softmax_prefetch"(const void *address) noexcept nogil
+
+cdef extern from "_dense_rows.h" nogil:
+    void rows_scores_float(
+        const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        Py_ssize_t n_known, const float *coef, Py_ssize_t n_features, Py_ssize_t n_classes,
+        float *scores,
+    )
+    void rows_scores_double(
+        const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        Py_ssize_t n_known, const double *coef, Py_ssize_t n_features, Py_ssize_t n_classes,
+        double *scores,
+    )
+    void rows_update_float(
+        const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        Py_ssize_t n_known, float *coef, Py_ssize_t n_features, Py_ssize_t n_classes,
+        float decay, const float *steps,
+    )
+    void rows_update_double(
+        const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        Py_ssize_t n_known, double *coef, Py_ssize_t n_features, Py_ssize_t n_classes,
+        double decay, const double *steps,
+    )
 
 # The columns of a timetable; `_solvers._lazy` gives their meaning.
 cdef enum:
@@ -100,33 +122,44 @@ cdef inline void soft_threshold(floating *w, Py_ssize_t n, floating reach) noexc
         w[k] -= max(-reach, min(w[k], reach))
 
 
+cdef inline double missed_sum(
+    double weight, Py_ssize_t first, Py_ssize_t t, const double[:, ::1] timetable
+) noexcept nogil:
+    """Sum of the averaged iterates of a weight between two updates that only threshold it."""
+    cdef Py_ssize_t low = t, high, middle
+    cdef double size = fabs(weight), start = timetable[first, THRESHOLD], summed
+    if size <= timetable[t, THRESHOLD] - start:
+        low, high = first, t  # `high` becomes the update that makes the weight zero
+        while high - low > 1:
+            middle = (low + high) // 2
+            if timetable[middle, THRESHOLD] - start >= size:
+                high = middle
+            else:
+                low = middle
+    summed = (
+        (size + start) * (timetable[low, MASS] - timetable[first, MASS])
+        - (timetable[low, MOMENT] - timetable[first, MOMENT])
+    )
+    return summed if weight > 0 else -summed
+
+
 cdef inline void missed(
     Py_ssize_t j, Py_ssize_t t, floating[:, ::1] coef, int32_t[::1] last,
     double[:, ::1] total, const double[:, ::1] timetable,
 ) noexcept nogil:
     """Catch up with the thresholds and averages that feature ``j`` missed since its last visit."""
-    cdef Py_ssize_t k, low, high, middle, first = last[j], n_classes = coef.shape[1]
-    cdef double start = timetable[first, THRESHOLD], reach = timetable[t, THRESHOLD] - start
-    cdef double size, summed
+    cdef Py_ssize_t k, first = last[j], n_classes = coef.shape[1]
+    cdef double reach = timetable[t, THRESHOLD] - timetable[first, THRESHOLD], mass
     if first == t:
         return
     last[j] = <int32_t>t
-    for k in range(n_classes if total.shape[0] else 0):
-        size = fabs(coef[j, k])
-        low = t
-        if size <= reach:
-            low, high = first, t  # `high` becomes the update that makes the weight zero
-            while high - low > 1:
-                middle = (low + high) // 2
-                if timetable[middle, THRESHOLD] - start >= size:
-                    high = middle
-                else:
-                    low = middle
-        summed = (
-            (size + start) * (timetable[low, MASS] - timetable[first, MASS])
-            - (timetable[low, MOMENT] - timetable[first, MOMENT])
-        )
-        total[j, k] += summed if coef[j, k] > 0 else -summed
+    if total.shape[0] and reach == 0:
+        mass = timetable[t, MASS] - timetable[first, MASS]
+        for k in range(n_classes):
+            total[j, k] += coef[j, k] * mass
+    elif total.shape[0]:
+        for k in range(n_classes):
+            total[j, k] += missed_sum(coef[j, k], first, t, timetable)
     if reach > 0:
         soft_threshold(&coef[j, 0], n_classes, <floating>reach)
 
@@ -227,50 +260,68 @@ def sgd_dense(
     const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
     const Py_ssize_t[::1] rows, Py_ssize_t batch_size, const double[::1] eta,
     double l2, double l1, bint fit_intercept,
-    floating[:, ::1] coef, floating[::1] intercept, floating[:, ::1] scores, floating[::1] x,
+    floating[:, ::1] coef, floating[::1] intercept, floating[:, ::1] scores,
+    const Py_ssize_t[::1] in_order, floating[:, ::1] gathered,
 ):
     """Updates of plain SGD over ``rows`` of a dense X; returns the sum of ``s CE``.
 
-    ``coef`` is (n_classes, n_features) here: a dense row is as long as a class's weights.
+    ``coef`` is (n_classes, n_features) here: a dense row is as long as a class's weights. Where the
+    features of a row do not lie side by side, a batch is copied into ``gathered``, which has its
+    rows ``in_order``; both are empty otherwise.
     """
     cdef Py_ssize_t n_rows = rows.shape[0], n_classes = coef.shape[0], n_features = coef.shape[1]
-    cdef Py_ssize_t t, r, i, j, k, start, size
+    cdef Py_ssize_t t, r, j, k, start, size, n_known, stride
     cdef double loss = 0
-    cdef floating step, decay, reach, product
-    cdef floating *w
-    cdef floating *row = &x[0]
+    cdef floating step, decay
+    cdef const floating *first
+    cdef const Py_ssize_t *batch
     with nogil:
         for t in range((n_rows + batch_size - 1) // batch_size):
             start = t * batch_size
             size = min(batch_size, n_rows - start)
+            if gathered.shape[0]:
+                for r in range(size):
+                    for j in range(n_features):
+                        gathered[r, j] = X[rows[start + r], j]
+                first, stride, batch, n_known = &gathered[0, 0], n_features, &in_order[0], size
+            else:
+                first, stride = &X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(floating)
+                batch, n_known = &rows[start], n_rows - start
+            if floating is float:
+                rows_scores_float(
+                    first, stride, batch, size, n_known,
+                    &coef[0, 0], n_features, n_classes, &scores[0, 0],
+                )
+            else:
+                rows_scores_double(
+                    first, stride, batch, size, n_known,
+                    &coef[0, 0], n_features, n_classes, &scores[0, 0],
+                )
+            step = <floating>(eta[t] / size)
             for r in range(size):
-                i = rows[start + r]
-                for j in range(n_features):
-                    row[j] = X[i, j]
                 for k in range(n_classes):
-                    w = &coef[k, 0]
-                    product = 0
-                    for j in range(n_features):
-                        product += row[j] * w[j]
-                    scores[r, k] = product + intercept[k]
-                loss += softmax_residual(&scores[r, 0], n_classes, y[i], weight[i])
-            decay = <floating>(1 - eta[t] * l2)
-            reach = <floating>(eta[t] * l1)
+                    scores[r, k] += intercept[k]
             for r in range(size):
-                i = rows[start + r]
-                if size > 1:
-                    for j in range(n_features):
-                        row[j] = X[i, j]
+                loss += softmax_residual(
+                    &scores[r, 0], n_classes, y[rows[start + r]], weight[rows[start + r]]
+                )
                 for k in range(n_classes):
-                    w = &coef[k, 0]
-                    step = <floating>(eta[t] / size) * scores[r, k]
-                    for j in range(n_features):
-                        w[j] = decay * w[j] - step * row[j]
+                    scores[r, k] *= step
                     if fit_intercept:
-                        intercept[k] -= step
-                decay = 1  # once an update
-            if reach > 0:
-                soft_threshold(&coef[0, 0], n_classes * n_features, reach)
+                        intercept[k] -= scores[r, k]
+            decay = <floating>(1 - eta[t] * l2)
+            if floating is float:
+                rows_update_float(
+                    first, stride, batch, size, n_known,
+                    &coef[0, 0], n_features, n_classes, decay, &scores[0, 0],
+                )
+            else:
+                rows_update_double(
+                    first, stride, batch, size, n_known,
+                    &coef[0, 0], n_features, n_classes, decay, &scores[0, 0],
+                )
+            if l1 > 0:
+                soft_threshold(&coef[0, 0], n_classes * n_features, <floating>(eta[t] * l1))
     return loss
 
 

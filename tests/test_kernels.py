@@ -371,15 +371,15 @@ def test_csr_untouched_features_do_not_move_without_a_penalty(solver, rng):
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
-@pytest.mark.parametrize("batch_size", [1, 3, 7])
+@pytest.mark.parametrize("batch_size", [1, 3, 9, N])
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_sgd_dense(penalty, batch_size, fit_intercept, rng):
-    """A compiled pass over dense rows in small batches equals the loop."""
+    """A compiled pass over dense rows equals the loop."""
     X = messy_csr(rng).toarray()
     solver = SGD(PENALTIES[penalty], fit_intercept)
     passes = [make_pass(X, rng, batch_size=batch_size, fraction=0.9) for _ in range(N_PASSES)]
 
-    assert_same_passes(solver, passes, make_parameters(rng), solver._run_small)
+    assert_same_passes(solver, passes, make_parameters(rng), solver._run_dense)
 
 
 @pytest.mark.parametrize("layout", ["C", "F", "strided", "read-only"])
@@ -394,17 +394,32 @@ def test_sgd_dense_layouts(dtype, layout, rng):
     solver = SGD(PENALTIES["elasticnet"], True)
     passes = [make_pass(X, rng, batch_size=3) for _ in range(2)]
 
-    assert_same_passes(solver, passes, make_parameters(rng, dtype=dtype), solver._run_small)
+    assert_same_passes(solver, passes, make_parameters(rng, dtype=dtype), solver._run_dense)
 
 
-@pytest.mark.parametrize("n_classes", [2, 23])
-@pytest.mark.parametrize("d", [1, 40])
-def test_sgd_dense_shapes(d, n_classes, rng):
-    """One feature, two classes and many are all computed right."""
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_classes", range(2, 13))
+@pytest.mark.parametrize("d", [1, 8, 43])
+def test_sgd_dense_shapes(d, n_classes, dtype, rng):
+    """Features and classes that do not fill a tile are computed like those that do."""
     solver = SGD(PENALTIES["elasticnet"], True)
-    passes = [make_pass(messy_csr(rng, d=d).toarray(), rng, n_classes, batch_size=3)]
+    passes = [
+        make_pass(messy_csr(rng, d=d, dtype=dtype).toarray(), rng, n_classes, batch_size=size)
+        for size in (3, 7)
+    ]
 
-    assert_same_passes(solver, passes, make_parameters(rng, d, n_classes), solver._run_small)
+    params = make_parameters(rng, d, n_classes, dtype=dtype)
+    assert_same_passes(solver, passes, params, solver._run_dense)
+
+
+def test_sgd_dense_record_field(rng):
+    """Rows that do not start at a multiple of the size of a number are copied, not misread."""
+    records = np.zeros(N, dtype=[("x", np.float64, D), ("pad", "S1")])
+    records["x"] = messy_csr(rng).toarray()
+    solver = SGD(PENALTIES["l2"], True)
+
+    passes = [make_pass(records["x"], rng, batch_size=4)]
+    assert_same_passes(solver, passes, make_parameters(rng), solver._run_dense)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16, N])

@@ -26,7 +26,6 @@ from skl_softmax._softmax import Codes, Floats
 from skl_softmax._solvers._lazy import in_range, timetables
 from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
 
-_SMALL_BATCH = 8  # dense batches up to here are faster row by row than by BLAS (bench_epoch.py)
 # The squared norm runs along with the updates, since reading all weights once a pass would cost
 # much of the pass where features are many; it is read off the weights when it has lost digits,
 # having fallen to a small share of itself, and now and then.
@@ -75,19 +74,22 @@ class SGD(Solver):
             return super().run(params, slots, rows)
         if not rows.dense:
             return self._run_csr(params, slots, rows)
-        if rows.batch_size < _SMALL_BATCH and self.average_from is None:
-            return self._run_small(params, slots, rows)
+        if self.average_from is None:
+            return self._run_dense(params, slots, rows)
         return super().run(params, slots, rows)
 
-    def _run_small(self, params: Parameters, slots: Slots, rows: Pass) -> float:
+    def _run_dense(self, params: Parameters, slots: Slots, rows: Pass) -> float:
         """Compiled pass over dense rows; the class-major copy costs nothing beside the pass."""
         self.settle(params, slots, rows.features)
         coef = np.ascontiguousarray(params.coef.T)
+        between_rows, between_features = rows.X.strides
+        in_place = between_features == rows.X.itemsize and between_rows % rows.X.itemsize == 0
+        n_gathered = 0 if in_place else rows.batch_size
         loss = _kernels.sgd_dense(
             rows.X, rows.y, rows.weight, rows.rows, rows.batch_size, rows.eta,
             self.penalty.l2, self.penalty.l1, self.fit_intercept,
             coef, params.intercept, rows.scores_buffer(len(coef)),
-            np.empty(coef.shape[1], coef.dtype),
+            np.arange(n_gathered), np.empty((n_gathered, coef.shape[1]), coef.dtype),
         )  # fmt: skip
         params.coef[...] = coef.T
         params.moved()
