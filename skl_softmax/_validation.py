@@ -127,7 +127,7 @@ def check_fit(
     y_codes = np.zeros(len(y), np.intp)
     y_codes[rows] = codes
     factor = _class_weight(estimator, classes, y[rows], weight[rows])
-    weight *= factor[y_codes]
+    weight *= factor[y_codes] / max(1, factor.max())  # nor of these
     rows = rows[weight[rows] > 0]  # those of a class without weight go too
     if not len(rows):
         raise ValueError("The class weights of all samples are zero.")
@@ -169,9 +169,11 @@ def check_partial_fit(estimator: Any, X: Any, y: Any, classes: Any, sample_weigh
         )
     codes = _encode(y, known, "y")
     weight = _check_weight(sample_weight, X, "sample_weight")
+    factor: Floats = np.ones(len(known))
     if estimator.class_weight is not None:
-        weight *= _class_weight(estimator, known, y, weight)[codes]
-    weight = weight.astype(X.dtype, copy=False)
+        factor = _class_weight(estimator, known, y, weight)
+    with np.errstate(over="ignore"):  # refused below
+        weight = (weight * factor[codes]).astype(X.dtype, copy=False)
     rows = np.flatnonzero(weight)
     if not np.isfinite(weight).all():
         raise ValueError(f"sample_weight contains a value too large for {X.dtype!r}.")

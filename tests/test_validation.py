@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.preprocessing import StandardScaler
@@ -289,6 +290,18 @@ def test_bad_class_weights(kind, learn, weights, match):
     args, kwargs = call(model, learn, X, Y)
 
     assert_refused(*args, match=match, **kwargs)
+
+
+def test_product_of_weights_beyond_the_range(learn):
+    """Weights whose product overflows: fit needs only their ratios, a stream refuses them."""
+    model = model_of("new").set_params(class_weight={0: 1e200, 1: 1e200, 2: 1e200})
+    args, kwargs = call(model, learn, X, Y, sample_weight=1e200 * ONES)
+
+    if learn == "fit":
+        fitted = model.fit(*args[2:], **kwargs)
+        assert_array_equal(fitted.coef_, model_of("new").fit(X, Y).coef_)
+    else:
+        assert_refused(*args, match="sample_weight contains a value too large", **kwargs)
 
 
 def test_class_weights_of_zero_alone(kind):
