@@ -48,6 +48,9 @@ def sgd_dense(
     scores: NDArray[_Float],
     in_order: NDArray[np.intp],
     gathered: NDArray[_Float],
+    total: NDArray[np.floating],
+    total_intercept: NDArray[np.floating],
+    first_averaged: int,
 ) -> float: ...
 def adagrad_csr(
     data: NDArray[_Float],

@@ -262,10 +262,12 @@ def sgd_dense(
     double l2, double l1, bint fit_intercept,
     floating[:, ::1] coef, floating[::1] intercept, floating[:, ::1] scores,
     const Py_ssize_t[::1] in_order, floating[:, ::1] gathered,
+    double[:, ::1] total, double[::1] total_intercept, Py_ssize_t first_averaged,
 ):
     """Updates of plain SGD over ``rows`` of a dense X; returns the sum of ``s CE``.
 
-    ``coef`` is (n_classes, n_features) here: a dense row is as long as a class's weights. Where the
+    ``coef`` is (n_classes, n_features) here: a dense row is as long as a class's weights. The
+    iterates from update ``first_averaged`` on (from 0) are added to ``total``. Where the
     features of a row do not lie side by side, a batch is copied into ``gathered``, which has its
     rows ``in_order``; both are empty otherwise.
     """
@@ -322,6 +324,11 @@ def sgd_dense(
                 )
             if l1 > 0:
                 soft_threshold(&coef[0, 0], n_classes * n_features, <floating>(eta[t] * l1))
+            if t >= first_averaged:
+                for k in range(n_classes):
+                    total_intercept[k] += intercept[k]
+                    for j in range(n_features):
+                        total[k, j] += coef[k, j]
     return loss
 
 

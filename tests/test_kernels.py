@@ -370,13 +370,14 @@ def test_csr_untouched_features_do_not_move_without_a_penalty(solver, rng):
 # --- dense passes ---
 
 
+@pytest.mark.parametrize("average_from", [None, 1, 10])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("batch_size", [1, 3, 9, N])
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_sgd_dense(penalty, batch_size, fit_intercept, rng):
+def test_sgd_dense(penalty, batch_size, fit_intercept, average_from, rng):
     """A compiled pass over dense rows equals the loop."""
     X = messy_csr(rng).toarray()
-    solver = SGD(PENALTIES[penalty], fit_intercept)
+    solver = SGD(PENALTIES[penalty], fit_intercept, average_from=average_from)
     passes = [make_pass(X, rng, batch_size=batch_size, fraction=0.9) for _ in range(N_PASSES)]
 
     assert_same_passes(solver, passes, make_parameters(rng), solver._run_dense)

@@ -72,16 +72,19 @@ class SGD(Solver):
     def run(self, params: Parameters, slots: Slots, rows: Pass) -> float:
         if self.momentum:
             return super().run(params, slots, rows)
-        if not rows.dense:
-            return self._run_csr(params, slots, rows)
-        if self.average_from is None:
-            return self._run_dense(params, slots, rows)
-        return super().run(params, slots, rows)
+        return (self._run_dense if rows.dense else self._run_csr)(params, slots, rows)
+
+    def _first_averaged(self, slots: Slots) -> float:
+        """The first update of a pass (from 0) whose result is averaged."""
+        return np.inf if self.average_from is None else self.average_from - slots.t - 1
 
     def _run_dense(self, params: Parameters, slots: Slots, rows: Pass) -> float:
-        """Compiled pass over dense rows; the class-major copy costs nothing beside the pass."""
+        """Compiled pass over dense rows; the class-major copies cost nothing beside the pass."""
         self.settle(params, slots, rows.features)
         coef = np.ascontiguousarray(params.coef.T)
+        total = np.ascontiguousarray(slots.arrays.get("total", _EMPTY).T)
+        n_updates = len(rows.eta)
+        first = int(min(max(0, self._first_averaged(slots)), n_updates))
         between_rows, between_features = rows.X.strides
         in_place = between_features == rows.X.itemsize and between_rows % rows.X.itemsize == 0
         n_gathered = 0 if in_place else rows.batch_size
@@ -90,10 +93,14 @@ class SGD(Solver):
             self.penalty.l2, self.penalty.l1, self.fit_intercept,
             coef, params.intercept, rows.scores_buffer(len(coef)),
             np.arange(n_gathered), np.empty((n_gathered, coef.shape[1]), coef.dtype),
+            total, slots.arrays.get("total_intercept", _EMPTY_ROW), first,
         )  # fmt: skip
         params.coef[...] = coef.T
+        if self.average_from is not None:
+            slots.arrays["total"][...] = total.T
         params.moved()
-        slots.t += len(rows.eta)
+        slots.t += n_updates
+        slots.n_averaged += n_updates - first
         return loss
 
     def _run_csr(self, params: Parameters, slots: Slots, rows: Pass) -> float:
@@ -105,7 +112,7 @@ class SGD(Solver):
         last = np.zeros(X.shape[1] if lazy else 0, np.int32)
         total = slots.arrays.get("total", _EMPTY)
         total_intercept = slots.arrays.get("total_intercept", _EMPTY_ROW)
-        first = np.inf if self.average_from is None else self.average_from - slots.t - 1
+        first = self._first_averaged(slots)
         buffer = rows.scores_buffer(params.coef.shape[1])
         loss = 0.0
         square = params.norms(need_absolute=False)[0] / (params.scale * params.scale)
