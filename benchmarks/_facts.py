@@ -16,7 +16,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 def machine_facts():
     """All facts, for the JSON file of a report."""
-    packages = ("skl_softmax", "numpy", "scipy", "scikit-learn", "threadpoolctl", "torch")
+    packages = ("skl_softmax", "numpy", "scipy", "scikit-learn", "threadpoolctl")
+    rivals = ("torch", "scikit-learn-intelex", "vowpalwabbit", "river")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -27,7 +28,7 @@ def machine_facts():
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in packages},
+        "versions": {name: _version(name) for name in packages + rivals},
         "thread_pools": [
             {key: pool.get(key) for key in ("internal_api", "version", "architecture")}
             for pool in threadpool_info()

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import signal
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +14,8 @@ from _facts import machine_facts
 HERE = Path(__file__).resolve().parent
 
 
-def arguments(doc):
-    """The options that every script has."""
+def arguments(doc, **extra):
+    """The options that every script has, and those of one: name -> what `add_argument` takes."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -25,6 +27,8 @@ def arguments(doc):
         metavar="FILE",
         help="where the JSON goes (default: results/<script>.json; with --quick, nowhere)",
     )
+    for name, how in extra.items():
+        parser.add_argument(f"--{name}", **how)
     return parser.parse_args()
 
 
@@ -77,6 +81,22 @@ def time_calls(contenders, calls):
     return seconds
 
 
+@contextmanager
+def interrupted_after(seconds):
+    """Raise TimeoutError in the block once the time is over and Python has its turn."""
+
+    def stop(*_):
+        raise TimeoutError
+
+    old = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
 def in_ms(seconds, name):
     """Median and quartiles of the samples, in milliseconds, as columns of a table."""
     low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75]) * 1e3
@@ -120,7 +140,7 @@ class Report:
         name = f"{self.script.stem}.json"
         output = self.options.output or (None if self.options.quick else HERE / "results" / name)
         if output:
-            options = {"quick": self.options.quick, "repeat": self.options.repeat}
+            options = {key: value for key, value in vars(self.options).items() if key != "output"}
             parts = {"facts": self.facts | options, "tables": self.tables, "checks": self.checks}
             output.write_text(json.dumps(parts, indent=1, default=float) + "\n")
             print("saved:", output)

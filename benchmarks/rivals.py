@@ -1,4 +1,4 @@
-"""Contenders: functions of a number of epochs, which they run from zero.
+"""Contenders: functions of a number of epochs, which they run from zero; and models for streams.
 
 Those that learn return a ``predict_proba``. Softmax regression by hand is written here twice, as
 one writes it in a notebook: it is what a user has today without this package.
@@ -7,13 +7,25 @@ one writes it in a notebook: it is what a user has today without this package.
 import warnings
 
 import numpy as np
+import scipy.sparse as sp
 from _harness import clock
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
 
+# Those that are missing are left out, which the facts of a report say.
 try:
     import torch
-except ImportError:  # left out, which the facts of a report say
+except ImportError:
     torch = None
+try:
+    import vowpalwabbit
+except ImportError:
+    vowpalwabbit = None
+try:
+    import river
+    import river.linear_model
+except ImportError:
+    river = None
 
 ALPHA = 1e-5
 
@@ -98,3 +110,80 @@ def one_read(data):
     seconds = {name: min(clock(way) for _ in range(7)) for name, way in ways.items()}
     best = min(seconds, key=seconds.get)
     return f"floor: {best}", lambda n_epochs: [ways[best]() for _ in range(n_epochs)]
+
+
+class Scaled:
+    """A model behind a StandardScaler that learns from the same stream, a chunk ahead."""
+
+    def __init__(self, model):
+        self.model, self.scaler = model, StandardScaler()
+
+    def partial_fit(self, X, y, classes):
+        """Scaler, then model."""
+        X = self.scaler.partial_fit(X).transform(X)
+        self.model.partial_fit(X, y, classes=classes)
+
+    def predict_proba(self, X):
+        """Of the model, on scaled rows."""
+        return self.model.predict_proba(self.scaler.transform(X))
+
+
+class VowpalWabbit:
+    """One against all with logistic losses, Vowpal Wabbit's way to multiclass probabilities.
+
+    22 bits, not 18, so that features of text do not share weights. Rows are its lines of text.
+    """
+
+    def __init__(self, n_classes):
+        options = f"--oaa {n_classes} --loss_function logistic --probabilities -b 22 --quiet"
+        self.workspace = vowpalwabbit.Workspace(options)
+
+    @staticmethod
+    def form(X):
+        """Lines without a label."""
+        return [
+            "| " + " ".join([f"{feature}:{value:.7g}" for feature, value in row.items()])
+            for row in as_dicts(X)
+        ]
+
+    def partial_fit(self, lines, y, classes):
+        """Row by row; the classes are known from the beginning."""
+        for line, label in zip(lines, y, strict=True):
+            self.workspace.learn(f"{label + 1} {line}")
+
+    def predict_proba(self, lines):
+        """Row by row."""
+        return np.array([self.workspace.predict(line) for line in lines])
+
+
+class River:
+    """river's SoftmaxRegression. Rows are dicts of the entries that are not zero."""
+
+    def __init__(self, n_classes):
+        self.model, self.n_classes = river.linear_model.SoftmaxRegression(), n_classes
+
+    @staticmethod
+    def form(X):
+        """Feature -> value, a dict a row."""
+        return as_dicts(X)
+
+    def partial_fit(self, rows, y, classes):
+        """Row by row; classes are met as they come."""
+        for row, label in zip(rows, y.tolist(), strict=True):
+            self.model.learn_one(row, label)
+
+    def predict_proba(self, rows):
+        """Row by row; classes not met have probability zero."""
+        proba = np.zeros((len(rows), self.n_classes))
+        for i, row in enumerate(rows):
+            for label, share in self.model.predict_proba_one(row).items():
+                proba[i, label] = share
+        return proba
+
+
+def as_dicts(X):
+    """Rows as dicts of their non-zeros."""
+    X = sp.csr_array(X)
+    cuts = list(zip(X.indptr[:-1], X.indptr[1:], strict=True))
+    indices, values = X.indices.tolist(), X.data.tolist()
+    return [dict(zip(indices[a:b], values[a:b], strict=True)) for a, b in cuts]
