@@ -15,6 +15,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
 from skl_softmax import _fit, _stream, _validation
+from skl_softmax._engines import AutoEngine, TextbookEngine
 from skl_softmax._penalties import make_penalty
 from skl_softmax._schedules import Steps
 from skl_softmax._softmax import Floats, log_softmax, softmax
@@ -35,8 +36,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         R(W) = (1 - l1_ratio) / 2 * ||W||_2^2 + l1_ratio * ||W||_1
 
     by the batch weight update ``W <- W - eta * (1/B) * sum_i x_i^T (S(z_i) - y_i)`` with the
-    softmax ``S`` and one-hot labels ``y_i``. The optimum is that of
-    ``LogisticRegression(C=1 / (alpha * sum(s)))``, also for two classes. Unlike
+    softmax ``S`` and one-hot labels ``y_i``. By default ``fit`` chooses its steps by itself, needs
+    no scaled features, and stops when its estimate of the gap to the optimum is below ``tol``. The
+    optimum is that of ``LogisticRegression(C=1 / (alpha * sum(s)))``, also for two classes. Unlike
     `sklearn.linear_model.SGDClassifier` with ``loss="log_loss"``, which fits one binary model a
     class, the classes share one likelihood, so the probabilities need no normalising.
 
@@ -63,8 +65,11 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     solver : {"auto", "sgd", "adagrad", "adam"}, default="auto"
         How a batch gradient becomes an update; see the table in Notes.
 
-        - "auto": no parameter to choose; at present "sgd" with ``learning_rate="auto"`` and neither
-          momentum nor averaging.
+        - "auto": no parameter to choose. ``fit`` reaches the optimum, whatever the scale of the
+          features: by updates with a remembered target, row by row (dual ascent [4]_), and, where
+          these become slow and there are at most 2000 features, by Newton's method. Rows that fit
+          into one batch are Newton's alone. ``partial_fit`` is "sgd" with ``learning_rate="auto"``
+          and neither momentum nor averaging.
         - "sgd": the textbook update.
         - "adagrad": in a diagonal metric of the gradients met so far [2]_.
         - "adam": with running means of the gradients and their squares [3]_.
@@ -78,13 +83,16 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         Most passes over the rows (epochs) that ``fit`` makes, at least 1.
 
     tol : float or None, default=1e-3
-        ``fit`` stops when the objective (with ``early_stopping``, the validation loss) has not
-        fallen below its best value by ``tol`` for ``n_iter_no_change`` epochs in a row that make at
-        least 100 updates. In ``[0, inf)``, in the units of the objective. None makes all
-        ``max_iter`` epochs, without a warning.
+        With "auto", ``fit`` stops when its estimate ``gap_`` of how far the objective is above the
+        optimum, relative to the objective, is at most ``tol``; without a penalty also when the
+        objective itself is below ``tol``, since separable classes have no optimum. With other
+        solvers, and with ``early_stopping``, it stops when the objective (the validation loss) has
+        not fallen below its best value by ``tol`` for ``n_iter_no_change`` epochs in a row that
+        make at least 100 updates. In ``[0, inf)``. None makes all ``max_iter`` epochs, without a
+        warning.
 
     shuffle : bool, default=True
-        Whether every pass visits the rows in a new random order.
+        Whether every pass visits the rows in a new random order. "auto" always does in ``fit``.
 
     learning_rate : {"auto", "constant", "optimal", "invscaling", "adaptive"}, default="auto"
         The step ``eta`` of update number t:
@@ -161,6 +169,10 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         Objective met in each of the ``n_iter_`` epochs: the mean loss that the rows had when their
         batch was visited, plus the mean penalty at that time.
 
+    gap_ : float
+        Estimate of how far the objective is above the optimum, relative to the objective. Only
+        after ``fit`` with "auto" and without ``early_stopping``.
+
     validation_loss_curve_ : list of float
         Mean cross-entropy on the validation set after each epoch. Only with such a set.
 
@@ -190,7 +202,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     ========= ======================================================= ========= ====================
     solver    reads                                                   penalties cost (K classes)
     ========= ======================================================= ========= ====================
-    "auto"    ``batch_size``                                          all       nnz K
+    "auto"    ``batch_size``: in ``fit``, whether all rows are one    all       nnz K a row
     "sgd"     ``batch_size``, ``learning_rate``, ``momentum``,        all       nnz K; with momentum
               ``average``; ``eta0`` ("constant", "invscaling",                  n_features K
               "adaptive"), ``power_t`` ("invscaling"),
@@ -200,12 +212,13 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     ========= ======================================================= ========= ====================
 
     On dense rows an update also costs n_features K. Sparse and dense rows give the same updates, up
-    to rounding.
+    to rounding; with "auto" the same optimum within ``tol``.
 
     Rows of weight zero count as removed. ``fit`` divides weights by their mean, so that their scale
     does not matter; ``partial_fit`` takes them as given.
 
-    Memory beyond X: O(n_features K) numbers, O(1) a row, and one batch.
+    Memory beyond X: O(n_features K) numbers, O(1) a row, and one batch. ``fit`` with "auto" holds
+    K numbers a row; where Newton's method takes over, 4 K a row and (K + 2) n_features^2.
 
     References
     ----------
@@ -213,13 +226,15 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     .. [2] Duchi, Hazan & Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
        Optimization", JMLR 12, 2011.
     .. [3] Kingma & Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, arXiv:1412.6980.
+    .. [4] Shalev-Shwartz & Zhang, "Accelerated Proximal Stochastic Dual Coordinate Ascent for
+       Regularized Loss Minimization", Mathematical Programming 155, 2016, arXiv:1309.2375.
 
     Examples
     --------
     >>> from sklearn.datasets import load_iris
     >>> from skl_softmax import SoftmaxSGDClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = SoftmaxSGDClassifier(batch_size=16, tol=1e-2, random_state=0).fit(X, y)
+    >>> clf = SoftmaxSGDClassifier(random_state=0).fit(X, y)
     >>> clf.predict(X[:2])
     array([0, 0])
     >>> clf.predict_proba(X[:2]).shape
@@ -329,7 +344,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` epochs were not enough to stop by ``tol``.
+            If ``max_iter`` epochs were not enough to stop by ``tol``; it names ``gap_``.
         """
         rng = check_random_state(self.random_state)
         with all_or_nothing(self), _stream.rewound_on_failure(rng):
@@ -355,17 +370,30 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 verbose=self.verbose,
             )
             data = problem.data if coef_init is None else problem.data.with_all_features()
+            engine = AutoEngine if self.solver == "auto" else TextbookEngine
             with _overflow_explained():
-                fitted = _fit.fit(params, state, method, data, problem.validation, budget)
+                learner = engine(params, state, method, data)
+                fitted = _fit.fit(learner, problem.validation, budget)
             self._publish(fitted.params, fitted.state, fitted.loss_curve)
+            if fitted.gap is not None:
+                self.gap_ = fitted.gap
             if problem.validation is not None:
                 self.validation_loss_curve_ = fitted.validation_loss_curve
                 self.best_loss_, self.best_iter_ = fitted.best_loss, fitted.best_iter
         if not fitted.converged and self.tol is not None:
+            if fitted.gap is None:
+                found = (
+                    f"was still making progress of tol={self.tol:g} within n_iter_no_change="
+                    f"{self.n_iter_no_change} epochs and 100 updates. Increase max_iter or tol, "
+                    "scale the features, or decrease batch_size."
+                )
+            else:
+                found = (
+                    f"the objective may still be gap_={fitted.gap:.2g} (relative) above its "
+                    f"optimum, more than tol={self.tol:g}. Increase max_iter or tol."
+                )
             warnings.warn(
-                f"fit made max_iter={self.max_iter} epochs and was still making progress of "
-                f"tol={self.tol:g} within n_iter_no_change={self.n_iter_no_change} epochs and 100 "
-                "updates. Increase max_iter or tol, scale the features, or decrease batch_size.",
+                f"fit made max_iter={self.max_iter} epochs and {found}",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -550,8 +578,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         return Method(solver, schedule, steps, batch_size, self.shuffle)
 
     def _publish(self, params: Parameters, state: State, loss_curve: list[float]) -> None:
-        """Set the fitted attributes; those of a validation set belong to another fit now."""
-        for name in ("validation_loss_curve_", "best_loss_", "best_iter_"):
+        """Set the fitted attributes; those that not every fit has belong to another one now."""
+        for name in ("validation_loss_curve_", "best_loss_", "best_iter_", "gap_"):
             self.__dict__.pop(name, None)
         self.coef_, self.intercept_ = params.public()
         self.t_ = state.t

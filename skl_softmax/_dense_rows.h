@@ -3,6 +3,8 @@
      rows_scores    z[i, k] = sum_j x_i[j] w[k, j]
      rows_update    w[k, j] = decay * w[k, j] - sum_i s[i, k] x_i[j]
 
+   x_i begins at X + rows[i] * stride, the weights of class k at w + k * between.
+
    A row is read where it lies in X. While one block of rows is computed, rows that are needed next
    are fetched: memory is as slow as the arithmetic, and rows in random order come without a warning.
 
@@ -67,8 +69,9 @@ typedef REAL AnyVector;
 #define LOAD(address) (*(const AnyVector *)(address))
 
 /* Scores of n_rows rows for n_classes classes, both known when this is compiled. */
-TILE void scores_tile(const REAL *const *x, const REAL *w, ptrdiff_t n_features, int n_rows,
-                      int n_classes, REAL *z, ptrdiff_t z_stride, const REAL *next) {
+TILE void scores_tile(const REAL *const *x, const REAL *w, ptrdiff_t between,
+                      ptrdiff_t n_features, int n_rows, int n_classes, REAL *z, ptrdiff_t z_stride,
+                      const REAL *next) {
     Vector sums[SCORE_ROWS * SCORE_CLASSES] = {0};
     ptrdiff_t j = 0;
     for (; j + LANES <= n_features; j += LANES) {
@@ -76,7 +79,7 @@ TILE void scores_tile(const REAL *const *x, const REAL *w, ptrdiff_t n_features,
         FETCH(next + j);
         UNROLLED for (int i = 0; i < n_rows; i++) row[i] = LOAD(x[i] + j);
         UNROLLED for (int k = 0; k < n_classes; k++) {
-            Vector weight = LOAD(w + k * n_features + j);
+            Vector weight = LOAD(w + k * between + j);
             UNROLLED for (int i = 0; i < n_rows; i++)
                 sums[i * SCORE_CLASSES + k] += row[i] * weight;
         }
@@ -86,30 +89,30 @@ TILE void scores_tile(const REAL *const *x, const REAL *w, ptrdiff_t n_features,
             REAL sum = 0;
             for (int lane = 0; lane < LANES; lane++) sum += LANE(sums[i * SCORE_CLASSES + k], lane);
             for (ptrdiff_t rest = j; rest < n_features; rest++)
-                sum += x[i][rest] * w[k * n_features + rest];
+                sum += x[i][rest] * w[k * between + rest];
             z[i * z_stride + k] = sum;
         }
 }
 
-TILE void scores_block(const REAL *const *x, const REAL *w, ptrdiff_t n_features,
-                       ptrdiff_t n_classes, int n_rows, REAL *z, const REAL *const *next) {
+TILE void scores_block(const REAL *const *x, const REAL *w, ptrdiff_t between,
+                       ptrdiff_t n_features, ptrdiff_t n_classes, int n_rows, REAL *z, const REAL *const *next) {
     ptrdiff_t k = 0;
     int tile = 0;
     for (; k + SCORE_CLASSES <= n_classes; k += SCORE_CLASSES, tile++)
-        scores_tile(x, w + k * n_features, n_features, n_rows, SCORE_CLASSES, z + k, n_classes,
-                    next[tile % n_rows]);
-    w += k * n_features, z += k, next += tile % n_rows;
+        scores_tile(x, w + k * between, between, n_features, n_rows, SCORE_CLASSES, z + k,
+                    n_classes, next[tile % n_rows]);
+    w += k * between, z += k, next += tile % n_rows;
     switch (n_classes - k) {
-    case 3: scores_tile(x, w, n_features, n_rows, 3, z, n_classes, *next); break;
-    case 2: scores_tile(x, w, n_features, n_rows, 2, z, n_classes, *next); break;
-    case 1: scores_tile(x, w, n_features, n_rows, 1, z, n_classes, *next); break;
+    case 3: scores_tile(x, w, between, n_features, n_rows, 3, z, n_classes, *next); break;
+    case 2: scores_tile(x, w, between, n_features, n_rows, 2, z, n_classes, *next); break;
+    case 1: scores_tile(x, w, between, n_features, n_rows, 1, z, n_classes, *next); break;
     }
 }
 
 /* Scores of the first n_rows of rows[0], ..., rows[n_known - 1]. */
 FOR_EVERY_CPU static void OF_TYPE(rows_scores)(
     const REAL *X, ptrdiff_t stride, const ptrdiff_t *rows, ptrdiff_t n_rows, ptrdiff_t n_known,
-    const REAL *w, ptrdiff_t n_features, ptrdiff_t n_classes, REAL *z) {
+    const REAL *w, ptrdiff_t between, ptrdiff_t n_features, ptrdiff_t n_classes, REAL *z) {
     const REAL *x[SCORE_ROWS], *next[SCORE_ROWS];
     ptrdiff_t i = 0;
     for (; i + SCORE_ROWS <= n_rows; i += SCORE_ROWS) {
@@ -118,18 +121,19 @@ FOR_EVERY_CPU static void OF_TYPE(rows_scores)(
             x[r] = X + rows[i + r] * stride;
             next[r] = X + rows[later < n_known ? later : n_known - 1] * stride;
         }
-        scores_block(x, w, n_features, n_classes, SCORE_ROWS, z + i * n_classes, next);
+        scores_block(x, w, between, n_features, n_classes, SCORE_ROWS, z + i * n_classes, next);
     }
     for (; i < n_rows; i++) {
         x[0] = X + rows[i] * stride;
-        scores_block(x, w, n_features, n_classes, 1, z + i * n_classes, x);
+        next[0] = X + rows[i + 1 < n_known ? i + 1 : i] * stride;
+        scores_block(x, w, between, n_features, n_classes, 1, z + i * n_classes, next);
     }
 }
 
 /* The part of the update that belongs to n_rows rows and n_classes classes, both known when this
    is compiled. */
-TILE void update_tile(const REAL *const *x, REAL *w, ptrdiff_t n_features, int n_rows,
-                      int n_classes, REAL decay, const REAL *s, ptrdiff_t s_stride,
+TILE void update_tile(const REAL *const *x, REAL *w, ptrdiff_t between, ptrdiff_t n_features,
+                      int n_rows, int n_classes, REAL decay, const REAL *s, ptrdiff_t s_stride,
                       const REAL *next) {
     REAL factor[UPDATE_ROWS * UPDATE_CLASSES]; /* a copy that no weight can alias */
     ptrdiff_t j = 0;
@@ -140,33 +144,41 @@ TILE void update_tile(const REAL *const *x, REAL *w, ptrdiff_t n_features, int n
         FETCH(next + j);
         UNROLLED for (int i = 0; i < n_rows; i++) row[i] = LOAD(x[i] + j);
         UNROLLED for (int k = 0; k < n_classes; k++) {
-            Vector weight = decay * LOAD(w + k * n_features + j);
+            Vector weight = decay * LOAD(w + k * between + j);
             UNROLLED for (int i = 0; i < n_rows; i++)
                 weight -= factor[i * UPDATE_CLASSES + k] * row[i];
-            *(AnyVector *)(w + k * n_features + j) = weight;
+            *(AnyVector *)(w + k * between + j) = weight;
         }
     }
     for (; j < n_features; j++)
         for (int k = 0; k < n_classes; k++) {
-            REAL weight = decay * w[k * n_features + j];
+            REAL weight = decay * w[k * between + j];
             for (int i = 0; i < n_rows; i++) weight -= factor[i * UPDATE_CLASSES + k] * x[i][j];
-            w[k * n_features + j] = weight;
+            w[k * between + j] = weight;
         }
 }
 
-TILE void update_block(const REAL *const *x, REAL *w, ptrdiff_t n_features, ptrdiff_t n_classes,
-                       int n_rows, REAL decay, const REAL *s, const REAL *const *next) {
+TILE void update_block(const REAL *const *x, REAL *w, ptrdiff_t between, ptrdiff_t n_features,
+                       ptrdiff_t n_classes, int n_rows, REAL decay, const REAL *s, const REAL *const *next) {
     ptrdiff_t k = 0;
     int tile = 0;
     for (; k + UPDATE_CLASSES <= n_classes; k += UPDATE_CLASSES, tile++)
-        update_tile(x, w + k * n_features, n_features, n_rows, UPDATE_CLASSES, decay, s + k,
+        update_tile(x, w + k * between, between, n_features, n_rows, UPDATE_CLASSES, decay, s + k,
                     n_classes, next[tile % n_rows]);
-    w += k * n_features, s += k, next += tile % n_rows;
+    w += k * between, s += k, next += tile % n_rows;
     switch (n_classes - k) {
-    case 4: update_tile(x, w, n_features, n_rows, 4, decay, s, n_classes, *next); break;
-    case 3: update_tile(x, w, n_features, n_rows, 3, decay, s, n_classes, *next); break;
-    case 2: update_tile(x, w, n_features, n_rows, 2, decay, s, n_classes, *next); break;
-    case 1: update_tile(x, w, n_features, n_rows, 1, decay, s, n_classes, *next); break;
+    case 4:
+        update_tile(x, w, between, n_features, n_rows, 4, decay, s, n_classes, *next);
+        break;
+    case 3:
+        update_tile(x, w, between, n_features, n_rows, 3, decay, s, n_classes, *next);
+        break;
+    case 2:
+        update_tile(x, w, between, n_features, n_rows, 2, decay, s, n_classes, *next);
+        break;
+    case 1:
+        update_tile(x, w, between, n_features, n_rows, 1, decay, s, n_classes, *next);
+        break;
     }
 }
 
@@ -174,7 +186,8 @@ TILE void update_block(const REAL *const *x, REAL *w, ptrdiff_t n_features, ptrd
    batch, are fetched. */
 FOR_EVERY_CPU static void OF_TYPE(rows_update)(
     const REAL *X, ptrdiff_t stride, const ptrdiff_t *rows, ptrdiff_t n_rows, ptrdiff_t n_known,
-    REAL *w, ptrdiff_t n_features, ptrdiff_t n_classes, REAL decay, const REAL *s) {
+    REAL *w, ptrdiff_t between, ptrdiff_t n_features, ptrdiff_t n_classes, REAL decay,
+    const REAL *s) {
     const REAL *x[UPDATE_ROWS], *next[UPDATE_ROWS];
     ptrdiff_t i = 0;
     for (; i + UPDATE_ROWS <= n_rows; i += UPDATE_ROWS) {
@@ -183,12 +196,13 @@ FOR_EVERY_CPU static void OF_TYPE(rows_update)(
             x[r] = X + rows[i + r] * stride;
             next[r] = X + rows[later < n_known ? later : n_known - 1] * stride;
         }
-        update_block(x, w, n_features, n_classes, UPDATE_ROWS, decay, s + i * n_classes, next);
+        update_block(x, w, between, n_features, n_classes, UPDATE_ROWS, decay, s + i * n_classes,
+                     next);
         decay = 1; /* once an update */
     }
     for (; i < n_rows; i++) {
         x[0] = X + rows[i] * stride;
-        update_block(x, w, n_features, n_classes, 1, decay, s + i * n_classes, x);
+        update_block(x, w, between, n_features, n_classes, 1, decay, s + i * n_classes, x);
         decay = 1;
     }
 }

@@ -15,7 +15,7 @@ epoch costs O(nnz * n_classes), whatever the number of features and the batch si
 """
 
 from cython cimport floating
-from libc.math cimport exp, expf, fabs, fmax, log, log1p, logf, sqrt, sqrtf
+from libc.math cimport exp, fabs, fabsf, fmax, log, log1p, logf, sqrt, sqrtf
 from libc.stdint cimport int32_t, int64_t
 
 ctypedef fused index_t:
@@ -35,28 +35,85 @@ cdef extern from *:
 cdef extern from "_dense_rows.h" nogil:
     void rows_scores_float(
         const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
-        Py_ssize_t n_known, const float *coef, Py_ssize_t n_features, Py_ssize_t n_classes,
-        float *scores,
+        Py_ssize_t n_known, const float *coef, Py_ssize_t between, Py_ssize_t n_features,
+        Py_ssize_t n_classes, float *scores,
     )
     void rows_scores_double(
         const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
-        Py_ssize_t n_known, const double *coef, Py_ssize_t n_features, Py_ssize_t n_classes,
-        double *scores,
+        Py_ssize_t n_known, const double *coef, Py_ssize_t between, Py_ssize_t n_features,
+        Py_ssize_t n_classes, double *scores,
     )
     void rows_update_float(
         const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
-        Py_ssize_t n_known, float *coef, Py_ssize_t n_features, Py_ssize_t n_classes,
-        float decay, const float *steps,
+        Py_ssize_t n_known, float *coef, Py_ssize_t between, Py_ssize_t n_features,
+        Py_ssize_t n_classes, float decay, const float *steps,
     )
     void rows_update_double(
         const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
-        Py_ssize_t n_known, double *coef, Py_ssize_t n_features, Py_ssize_t n_classes,
-        double decay, const double *steps,
+        Py_ssize_t n_known, double *coef, Py_ssize_t between, Py_ssize_t n_features,
+        Py_ssize_t n_classes, double decay, const double *steps,
     )
+# Polynomials without a branch, which compilers turn into code for whole vectors of classes as they
+# cannot do with expf and logf. The coefficients are least-squares fits of the relative error at
+# Chebyshev nodes: 2^f on [-1/2, 1/2] to 2e-9, log(1 + f) on [sqrt(1/2), sqrt(2)] - 1 to 3e-8.
+# NaN stays NaN. `fast_exp` takes x <= 0 and gives 0 below -80, never a subnormal number (slow);
+# `fast_log` takes normal positive numbers.
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    static inline float skl_softmax_exp(float x) {
+        float t = (x < -80.0f ? -80.0f : x) * 1.44269504f, f, power;
+        int32_t whole = (int32_t)(t - 0.5f), bits = (whole + 127) * (1 << 23);
+        f = t - (float)whole;
+        memcpy(&power, &bits, 4);
+        power *= (1.0f + f * (0.693147206f + f * (0.240226485f + f * (0.0555032904f
+            + f * (0.00961837325f + f * (0.00133998483f + f * 0.000153707048f))))));
+        return x < -80.0f ? 0.0f : power;
+    }
+    static inline float skl_softmax_log(float x) {
+        int32_t bits, whole;
+        float f;
+        memcpy(&bits, &x, 4);
+        whole = (bits - 0x3f3504f3) >> 23;
+        bits -= whole * (1 << 23);
+        memcpy(&f, &bits, 4);
+        f -= 1.0f;
+        return (float)whole * 0.693147181f + (f + f * f * (-0.49999999f + f * (0.33333972f
+            + f * (-0.250010305f + f * (0.199606605f + f * (-0.165868307f + f * (0.149493299f
+            + f * (-0.142037743f + f * 0.085185411f))))))));
+    }
+    """
+    float fast_exp "skl_softmax_exp"(float x) noexcept nogil
+    float fast_log "skl_softmax_log"(float x) noexcept nogil
+
 
 # The columns of a timetable; `_solvers._lazy` gives their meaning.
 cdef enum:
     ETA, SCALE, THRESHOLD, MASS, MOMENT, COUNT
+
+
+cdef inline floating largest(const floating *z, Py_ssize_t n) noexcept nogil:
+    """``max(z)``, by four running maxima, since each comparison has to wait for the one before."""
+    cdef Py_ssize_t k
+    cdef floating a = z[0], b = z[0], c = z[0], d = z[0]
+    for k in range(0, n - 3, 4):
+        a = z[k] if z[k] > a else a
+        b = z[k + 1] if z[k + 1] > b else b
+        c = z[k + 2] if z[k + 2] > c else c
+        d = z[k + 3] if z[k + 3] > d else d
+    for k in range(n - n % 4, n):
+        a = z[k] if z[k] > a else a
+    return max(max(a, b), max(c, d))
+
+
+cdef inline void fetch(const floating *row, Py_ssize_t n) noexcept nogil:
+    """Ask for a row of n numbers, by one number a cache line and the last."""
+    cdef Py_ssize_t k = 0, line = 64 // sizeof(floating)
+    while k < n - line:
+        prefetch(&row[k])
+        k += line
+    prefetch(&row[n - 1])
 
 
 cdef inline double softmax_residual(
@@ -64,12 +121,10 @@ cdef inline double softmax_residual(
 ) noexcept nogil:
     """Scores ``z`` become ``weight * (S(z) - y)``; returns ``weight * CE``."""
     cdef Py_ssize_t k
-    cdef floating top = z[0], total = 0, z_label, share
-    for k in range(1, n_classes):
-        top = z[k] if z[k] > top else top
+    cdef floating top = largest(z, n_classes), total = 0, z_label, share
     z_label = z[label] - top
     for k in range(n_classes):
-        z[k] = expf(z[k] - top) if floating is float else exp(z[k] - top)
+        z[k] = fast_exp(z[k] - top) if floating is float else exp(z[k] - top)
         total += z[k]
     share = weight / total
     for k in range(n_classes):
@@ -88,6 +143,31 @@ def residual(
         for i in range(scores.shape[0]):
             loss += softmax_residual(&scores[i, 0], scores.shape[1], y[i], weight[i])
     return loss
+
+
+def curve(
+    floating[:, ::1] scores, const floating[:, :] residual, const Py_ssize_t[:] y,
+    const floating[:] weight, double damping
+):
+    """In place: ``u`` of each row becomes ``s (p (u - p u) + damping u)``, the Hessian's action.
+
+    The probabilities ``p`` are recovered from the row's weighted ``residual``, ``s (p - y)``.
+    """
+    cdef Py_ssize_t i, k, n_classes = scores.shape[1]
+    cdef floating s, mean, label, extra = <floating>damping
+    cdef floating *u
+    cdef const floating *r
+    with nogil:
+        for i in range(scores.shape[0]):
+            u, r, s = &scores[i, 0], &residual[i, 0], weight[i]
+            mean = 0
+            for k in range(n_classes):
+                mean += r[k] * u[k]
+            mean = mean / s + u[y[i]]
+            label = u[y[i]]
+            for k in range(n_classes):
+                u[k] = r[k] * (u[k] - mean) + extra * s * u[k]
+            u[y[i]] += s * (label - mean)
 
 
 cdef inline void csr_scores(
@@ -292,12 +372,12 @@ def sgd_dense(
             if floating is float:
                 rows_scores_float(
                     first, stride, batch, size, n_known,
-                    &coef[0, 0], n_features, n_classes, &scores[0, 0],
+                    &coef[0, 0], n_features, n_features, n_classes, &scores[0, 0],
                 )
             else:
                 rows_scores_double(
                     first, stride, batch, size, n_known,
-                    &coef[0, 0], n_features, n_classes, &scores[0, 0],
+                    &coef[0, 0], n_features, n_features, n_classes, &scores[0, 0],
                 )
             step = <floating>(eta[t] / size)
             for r in range(size):
@@ -315,12 +395,12 @@ def sgd_dense(
             if floating is float:
                 rows_update_float(
                     first, stride, batch, size, n_known,
-                    &coef[0, 0], n_features, n_classes, decay, &scores[0, 0],
+                    &coef[0, 0], n_features, n_features, n_classes, decay, &scores[0, 0],
                 )
             else:
                 rows_update_double(
                     first, stride, batch, size, n_known,
-                    &coef[0, 0], n_features, n_classes, decay, &scores[0, 0],
+                    &coef[0, 0], n_features, n_features, n_classes, decay, &scores[0, 0],
                 )
             if l1 > 0:
                 soft_threshold(&coef[0, 0], n_classes * n_features, <floating>(eta[t] * l1))
@@ -494,3 +574,264 @@ def adagrad_csr(
                 square += <double>coef[j, k] * coef[j, k]
                 absolute += fabs(coef[j, k])
     return loss, square, absolute
+
+
+def column_squares(
+    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const floating[::1] weight, const Py_ssize_t[::1] rows,
+    double[::1] largest, double[::1] total,
+):
+    """Per column, the largest ``s_i x_ij^2 nnz_i`` (non-zeros of row i) and the sum ``s_i x_ij^2``.
+
+    Both come filled with 0.
+    """
+    cdef Py_ssize_t r, i, j
+    cdef index_t p
+    cdef double square
+    with nogil:
+        for r in range(rows.shape[0]):
+            i = rows[r]
+            for p in range(indptr[i], indptr[i + 1]):
+                j = indices[p]
+                square = <double>weight[i] * data[p] * data[p]
+                total[j] += square
+                largest[j] = fmax(largest[j], square * (indptr[i + 1] - indptr[i]))
+
+
+cdef inline floating dual_target(
+    floating *z, floating *d, floating *target, Py_ssize_t n_classes, Py_ssize_t label,
+    floating s, double leverage, double step, double *loss, double *divergence, floating *kl,
+) noexcept nogil:
+    """A row's part of a visit: from scores ``z`` to ``d``, by which its target has moved.
+
+    Adds to the sums of ``s CE`` and ``s KL``, sets ``kl`` to the ``s KL`` that is left and returns
+    the step, 0 if nothing has moved.
+    """
+    cdef Py_ssize_t k
+    cdef floating top = largest(z, n_classes), total = 0, share, log_total, t, o, e, far
+    cdef floating old = 0, bound = 0, square = 0, absolute = 0, tiny = <floating>1e-30
+    # Squares of smaller probabilities than exp(-40) would be subnormal numbers, which are slow.
+    cdef floating least = -40
+    cdef double theta = step
+    for k in range(n_classes):
+        z[k] -= top
+        t = max(z[k], least)
+        d[k] = fast_exp(t) if floating is float else exp(t)
+        total += d[k]
+    share = 1 / total
+    log_total = logf(total) if floating is float else log(total)
+    loss[0] += s * (log_total - z[label])
+    for k in range(n_classes):
+        d[k] *= share
+        o = target[k]
+        e = d[k] - o
+        far = d[k] if d[k] > o else o
+        t = fast_log(o + tiny) if floating is float else log(o + tiny)
+        old += o * (t - z[k] + log_total)
+        bound += e * e / (far + tiny)
+        square += e * e
+        absolute += fabsf(e) if floating is float else fabs(e)
+        d[k] = e
+    old = max(old, 0)
+    divergence[0] += s * old
+    if step < 0:
+        bound = max(bound, absolute * absolute)
+        theta = min(1.0, (old + 0.5 * bound) / (bound + s * leverage * square + tiny))
+    kl[0] = <floating>(s * (1 - theta) * old)
+    t = <floating>theta
+    if t != 0:
+        for k in range(n_classes):
+            d[k] *= t
+            target[k] += d[k]
+    return t
+
+
+def dual_csr(
+    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows, double step,
+    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
+    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] buffer,
+):
+    """Visits of `_solvers._dual` to ``rows``; returns the sums of ``s CE`` and ``s KL`` met.
+
+    ``step`` is the same for all visits, or negative for that of the dual bound. The last row of
+    ``coef`` (whose soft threshold by ``reach``, if not empty, are the weights), of ``pace``
+    (``S``) and of ``U`` is the intercept's. ``kl`` gets the ``s KL`` that a visit leaves.
+    """
+    cdef Py_ssize_t r, i, j, k, n_classes = U.shape[1], n_features = U.shape[0] - 1
+    cdef index_t p, start, stop, ahead, ahead_stop
+    cdef bint sparse = reach.shape[0] > 0
+    cdef double loss = 0, divergence = 0, leverage
+    cdef floating x, s, t, moved
+    cdef const floating *w
+    cdef floating *u
+    cdef floating *z = &buffer[0, 0]
+    cdef floating *d = &buffer[1, 0]
+    with nogil:
+        for r in range(rows.shape[0]):
+            i = rows[r]
+            s = weight[i]
+            start, stop = indptr[i], indptr[i + 1]
+            j = rows[min(r + 1, rows.shape[0] - 1)]
+            ahead, ahead_stop = indptr[j], indptr[j + 1]
+            fetch(&q[j, 0], n_classes)
+            leverage = pace[n_features]
+            for k in range(n_classes):
+                z[k] = coef[n_features, k]
+            for p in range(start, stop):
+                if ahead < ahead_stop:
+                    fetch(&U[indices[ahead], 0], n_classes)
+                    ahead += 1
+                j = indices[p]
+                x = data[p]
+                leverage += <double>x * x * pace[j]
+                w = &coef[j, 0]
+                if sparse:
+                    t = reach[j]
+                    for k in range(n_classes):
+                        z[k] += x * (w[k] - max(-t, min(w[k], t)))
+                else:
+                    for k in range(n_classes):
+                        z[k] += x * w[k]
+            moved = dual_target(
+                z, d, &q[i, 0], n_classes, y[i], s, leverage, step, &loss, &divergence, &kl[i]
+            )
+            if moved == 0:
+                continue
+            for p in range(start, stop):
+                j = indices[p]
+                x = s * pace[j] * data[p]
+                u = &U[j, 0]
+                for k in range(n_classes):
+                    u[k] -= x * d[k]
+            x = s * pace[n_features]
+            for k in range(n_classes):
+                U[n_features, k] -= x * d[k]
+    return loss, divergence
+
+
+def dual_dense(
+    const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
+    const Py_ssize_t[::1] rows, double step,
+    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
+    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] buffer,
+    floating[:, ::1] room, floating[:, ::1] weights,
+):
+    """`dual_csr` for rows of a dense X.
+
+    ``coef`` and ``U`` are (n_classes, n_features + 1) here, and so is ``weights``, room for the
+    soft threshold of ``coef``, empty without. ``room`` is for two rows.
+    """
+    cdef Py_ssize_t r, i, j, k, n_known, stride
+    cdef Py_ssize_t n_classes = U.shape[0], n_features = U.shape[1] - 1, first = 0
+    cdef bint sparse = reach.shape[0] > 0
+    cdef bint in_place = (
+        X.strides[1] == <Py_ssize_t>sizeof(floating)
+        and X.strides[0] % <Py_ssize_t>sizeof(floating) == 0
+    )
+    cdef double loss = 0, divergence = 0
+    cdef floating s, leverage, moved
+    cdef floating *z = &buffer[0, 0]
+    cdef floating *d = &buffer[1, 0]
+    cdef floating *scaled = &room[0, 0]
+    cdef floating *copied = &room[1, 0]
+    cdef const floating *x
+    cdef const floating *w = &weights[0, 0] if sparse else &coef[0, 0]
+    cdef const Py_ssize_t *ahead
+    with nogil:
+        if sparse:
+            for k in range(n_classes):
+                for j in range(n_features + 1):
+                    weights[k, j] = coef[k, j] - max(-reach[j], min(coef[k, j], reach[j]))
+        for r in range(rows.shape[0]):
+            i = rows[r]
+            s = weight[i]
+            if in_place:
+                x = &X[i, 0]
+                stride = X.strides[0] // <Py_ssize_t>sizeof(floating)
+                ahead, n_known = &rows[r], rows.shape[0] - r
+            else:
+                for j in range(n_features):
+                    copied[j] = X[i, j]
+                x = copied
+                stride, ahead, n_known = 0, &first, 1
+            if floating is float:
+                rows_scores_float(
+                    &X[0, 0] if in_place else x, stride, ahead, 1, n_known,
+                    w, n_features + 1, n_features, n_classes, z,
+                )
+            else:
+                rows_scores_double(
+                    &X[0, 0] if in_place else x, stride, ahead, 1, n_known,
+                    w, n_features + 1, n_features, n_classes, z,
+                )
+            leverage = 0
+            for j in range(n_features):
+                scaled[j] = pace[j] * x[j]
+                leverage += scaled[j] * x[j]
+            for k in range(n_classes):
+                z[k] += w[k * (n_features + 1) + n_features]
+            moved = dual_target(
+                z, d, &q[i, 0], n_classes, y[i], s, leverage + pace[n_features], step,
+                &loss, &divergence, &kl[i],
+            )
+            if moved == 0:
+                continue
+            for k in range(n_classes):
+                d[k] *= s
+                U[k, n_features] -= pace[n_features] * d[k]
+            if floating is float:
+                rows_update_float(
+                    scaled, 0, &first, 1, 1, &U[0, 0], n_features + 1, n_features, n_classes, 1, d
+                )
+            else:
+                rows_update_double(
+                    scaled, 0, &first, 1, 1, &U[0, 0], n_features + 1, n_features, n_classes, 1, d
+                )
+            if sparse:
+                for k in range(n_classes):
+                    for j in range(n_features + 1):
+                        weights[k, j] = U[k, j] - max(-reach[j], min(U[k, j], reach[j]))
+    return loss, divergence
+
+
+def descend(
+    const double[:, ::1] H, const double[::1] reach, double[::1] w, double[::1] gradient,
+    Py_ssize_t max_sweeps, double tol,
+):
+    """Minimise ``<g, D> + 1/2 D^T H D + reach |w + D|`` by coordinate descent; returns the sweeps.
+
+    In place: ``w`` becomes ``w + D`` and ``gradient`` ``g + H D``. Sweeps over the non-zero weights
+    alternate with sweeps over all; it ends after one of the latter that gained less than ``tol`` of
+    what all sweeps gained.
+    """
+    cdef Py_ssize_t j, i, sweep = 0, n_weights = w.shape[0]
+    cdef double after, limit, delta, gained, total = 0
+    cdef bint everything = True
+    cdef const double *row
+    with nogil:
+        while sweep < max_sweeps:
+            gained = 0
+            for j in range(n_weights):
+                if w[j] == 0 and (not everything or fabs(gradient[j]) <= reach[j]):
+                    continue
+                row = &H[j, 0]
+                after = w[j] - gradient[j] / row[j]
+                limit = reach[j] / row[j]
+                after -= max(-limit, min(after, limit))
+                delta = after - w[j]
+                if delta == 0:
+                    continue
+                w[j] = after
+                for i in range(n_weights):
+                    gradient[i] += delta * row[i]
+                gained += row[j] * delta * delta
+            sweep += 1
+            total += gained
+            if gained <= tol * total:
+                if everything:
+                    break
+                everything = True
+            else:
+                everything = False
+    return sweep

@@ -16,6 +16,7 @@ ROOMS = (
     "_classifier",
     "_validation",
     "_fit",
+    "_engines",
     "_stream",
     "_stopping",
     "_solvers",

@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skl_softmax._engines import TextbookEngine
 from skl_softmax._fit import Budget, fit, validation_loss
 from skl_softmax._penalties import Penalty
 from skl_softmax._schedules import Steps
@@ -67,7 +68,7 @@ def run(solver, data, budget=BUDGET, schedule="constant", batch_size=1, validati
     params = Parameters(np.zeros((D, K)), np.zeros(K))
     state = State(solver.start(params), np.random.RandomState(0))
     method = Method(solver, schedule, replace(STEPS, **steps), batch_size, True)
-    return fit(params, state, method, data, validation, budget)
+    return fit(TextbookEngine(params, state, method, data), validation, budget)
 
 
 # --- epochs ---

@@ -13,7 +13,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.preprocessing import StandardScaler
 
-from skl_softmax import SoftmaxSGDClassifier, _fit, _stream
+from skl_softmax import SoftmaxSGDClassifier, _engines, _stream
 
 X, Y = load_iris(return_X_y=True)
 X = StandardScaler().fit_transform(X)
@@ -558,8 +558,8 @@ class Interrupted:
 @pytest.mark.parametrize("params", [{}, {"warm_start": True}, {"early_stopping": True}], ids=str)
 def test_interrupted_fit(monkeypatch, kind, params):
     """A fit that is interrupted leaves the model as it was before."""
-    model = model_of(kind).set_params(max_iter=10, **params)
-    monkeypatch.setattr(_fit, "run_pass", Interrupted(_fit.run_pass))
+    model = model_of(kind).set_params(solver="sgd", max_iter=10, **params)
+    monkeypatch.setattr(_engines, "run_pass", Interrupted(_engines.run_pass))
 
     assert_refused(model, "fit", X, Y, match="^$", error=KeyboardInterrupt)
 

@@ -1,12 +1,26 @@
 """How a batch gradient becomes a step, one file a solver.
 
-Each file begins with the solver's form of the seed's line; `step` is that line in NumPy, and a
-compiled pass, where there is one, equals `step` repeated.
+Each file begins with the solver's form of the seed's line. The textbook solvers, `SGD`, `Adagrad`
+and `Adam`, are made of a `step`, that line in NumPy; a compiled pass, where there is one, equals
+`step` repeated. The solvers without knobs, `DualAscent` and `Newton`, know how far they are from
+the optimum.
 """
 
 from skl_softmax._solvers._adagrad import Adagrad
 from skl_softmax._solvers._adam import Adam
+from skl_softmax._solvers._dual import DualAscent
+from skl_softmax._solvers._second_order import Newton
 from skl_softmax._solvers._sgd import SGD
 from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
 
-__all__ = ["SGD", "Adagrad", "Adam", "Parameters", "Pass", "Slots", "Solver"]
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "DualAscent",
+    "Newton",
+    "Parameters",
+    "Pass",
+    "Slots",
+    "Solver",
+]

@@ -1,0 +1,167 @@
+"""What learns, an epoch at a time: a textbook solver, or the engine without knobs."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+
+from skl_softmax._penalties import Penalty
+from skl_softmax._solvers import DualAscent, Newton, Parameters
+from skl_softmax._solvers._preconditioner import FULL_WIDTH
+from skl_softmax._stream import Method, Rows, State, learn_smoothness, present, run_pass
+
+_SLOWEST = 1e-6  # "adaptive" ends when its step falls below
+_SLOW = 0.7  # share of its gap that an epoch of dual ascent leaves where it has become slow
+
+
+class Engine(Protocol):
+    """A fit in the making."""
+
+    @property
+    def t(self) -> int:
+        """Updates made."""
+
+    @property
+    def objective(self) -> float:
+        """The objective met in the last epoch."""
+
+    @property
+    def gap(self) -> float | None:
+        """Estimate of how far that is above the optimum, relative to it; None: no estimate."""
+
+    def epoch(self) -> None:
+        """Visit every row, or do about as much work."""
+
+    def near_optimum(self, tol: float) -> bool:
+        """Whether there is an estimate, and it says that the fit may end."""
+
+    def slow_down(self) -> bool:
+        """Whether there is a shorter step to try, now that this one brings nothing any more."""
+
+    def parameters(self) -> Parameters:
+        """What the user would get now."""
+
+    def kept(self) -> tuple[Parameters, State]:
+        """A copy of that and of what `partial_fit` would go on from."""
+
+
+class TextbookEngine:
+    """Passes of a solver over the rows; owns and changes ``params`` and ``state``."""
+
+    gap = None
+
+    def __init__(self, params: Parameters, state: State, method: Method, data: Rows) -> None:
+        self._params, self._state, self._method, self._data = params, state, method, data
+        self.objective = np.inf
+        learn_smoothness(state, method, data)
+
+    @property
+    def t(self) -> int:
+        return self._state.t
+
+    def epoch(self) -> None:
+        self.objective = run_pass(self._params, self._state, self._method, self._data)
+
+    def near_optimum(self, tol: float) -> bool:
+        return False
+
+    def slow_down(self) -> bool:
+        """Whether "adaptive" divides its step by 5: not once that is below 1e-6."""
+        eta = self._method.steps.eta0 * self._state.slowdown
+        if self._method.schedule != "adaptive" or eta <= _SLOWEST:
+            return False
+        self._state.slowdown /= 5
+        return True
+
+    def parameters(self) -> Parameters:
+        solver = self._method.solver
+        return solver.presented(self._params, self._state.slots, self._data.features)
+
+    def kept(self) -> tuple[Parameters, State]:
+        params, state = self._params.copy(), self._state.copy()
+        return present(params, state, self._method.solver, self._data), state
+
+
+class AutoEngine:
+    """No knobs: dual ascent row by row, then Newton's method where that has become slow.
+
+    Rows that fit into one batch are Newton's from the start, and more features than its metric
+    takes are left to dual ascent.
+    """
+
+    def __init__(self, params: Parameters, state: State, method: Method, data: Rows) -> None:
+        self._state, self._solver, self._data = state, method.solver, _canonical(data)
+        self._gaps: list[float] = []
+        self._t = 0  # updates of an engine before this one
+        if len(data.rows) <= method.batch_size:
+            self._begin(Newton, params)
+        else:
+            self._begin(DualAscent, params)
+
+    def _begin(self, kind: type[DualAscent] | type[Newton], params: Parameters) -> None:
+        X, y, weight, rows = self._data.X, self._data.y, self._data.weight, self._data.rows
+        solver, rng = self._solver, self._state.rng
+        self._engine: DualAscent | Newton = kind(
+            X, y, weight, rows, solver.penalty, solver.fit_intercept, params, rng
+        )
+
+    @property
+    def t(self) -> int:
+        return self._t + self._engine.t
+
+    @property
+    def objective(self) -> float:
+        return self._engine.objective
+
+    @property
+    def gap(self) -> float:
+        return self._engine.gap / self.objective if self.objective else 0.0
+
+    def epoch(self) -> None:
+        if self._is_slow():
+            self._t += self._engine.t
+            self._begin(Newton, self._engine.parameters())
+        self._engine.epoch()
+        self._gaps.append(self._engine.gap)
+
+    def _is_slow(self) -> bool:
+        """Whether dual ascent has just closed too little of the gap, twice."""
+        if isinstance(self._engine, Newton) or self._data.X.shape[1] > FULL_WIDTH:
+            return False
+        gaps = self._gaps[-3:]
+        return len(gaps) == 3 and all(b > _SLOW * a for a, b in pairwise(gaps))
+
+    def near_optimum(self, tol: float) -> bool:
+        """Whether the gap is at most ``tol``.
+
+        Without a penalty the objective of separable classes has no minimum, but tends to 0: there
+        it is near when it is below ``tol`` itself.
+        """
+        if not self._below(tol):
+            return False
+        self._engine.parameters()  # objective and gap were met on the way: now they are exact
+        return self._below(tol)
+
+    def _below(self, tol: float) -> bool:
+        unpenalised = self._solver.penalty == Penalty()
+        return self.gap <= tol or (unpenalised and self.objective < tol)
+
+    def slow_down(self) -> bool:
+        return False
+
+    def parameters(self) -> Parameters:
+        return self._engine.parameters()
+
+    def kept(self) -> tuple[Parameters, State]:
+        params = self._engine.parameters()
+        return params, replace(self._state, slots=self._solver.start(params), t=self.t)
+
+
+def _canonical(data: Rows) -> Rows:
+    """The same rows, each entry of a CSR matrix in one part: its square is no sum of squares."""
+    if isinstance(data.X, np.ndarray) or data.X.has_canonical_format:
+        return data
+    X = data.X.copy()
+    X.sum_duplicates()
+    return replace(data, X=X)
