@@ -120,8 +120,10 @@ class AutoEngine:
 
     def epoch(self) -> None:
         if self._is_slow():
+            params = self._engine.parameters()
             self._t += self._engine.t
-            self._begin(Newton, self._engine.parameters())
+            del self._engine  # the memory of both would be too much
+            self._begin(Newton, params)
         self._engine.epoch()
         self._gaps.append(self._engine.gap)
 
