@@ -280,3 +280,17 @@ def test_wide():
 
     best = optimum(X.astype(float), y, l2=1e-1)
     assert value(found.parameters(), X, y, l2=1e-1) - best <= 3e-4 * best
+
+
+def test_one_lucky_model_is_not_believed(monkeypatch):
+    """After a model that foretold nothing, one that foretells the decrease is not enough."""
+    engine_ = engine(*blobs())
+    gaps = iter([0.1, np.inf, 1e-9, 1e-9])
+    move = type("Move", (), {})()
+    monkeypatch.setattr(engine_, "_newton", lambda: move)
+    found = []
+    for move.gap in gaps:
+        engine_.epoch()
+        found.append(engine_.gap)
+
+    assert found == [0.1, engine_.objective, engine_.objective, 1e-9]

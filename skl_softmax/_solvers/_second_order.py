@@ -82,6 +82,7 @@ class Newton:
         self._metric: Metric | None = None
         self._products = 0  # with the Hessian since the metric was built
         self._damping = _FIRST_DAMPING if self._at_zero else _WARM_DAMPING
+        self._believed = True  # the last estimate
         self.t = 0
         self.gap = self._point.F
 
@@ -104,7 +105,9 @@ class Newton:
                 self.t += 1
             else:
                 gap = self._newton().gap
-        self.gap = min(gap, self._point.F)
+        # One model that can be believed after one that could not may have been luck.
+        believed, self._believed = self._believed, gap < np.inf
+        self.gap = min(gap if believed else np.inf, self._point.F)
 
     def _newton(self) -> Move:
         system = System(self._fresh_metric(), self._damping)
