@@ -202,7 +202,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     ========= ======================================================= ========= ====================
     solver    reads                                                   penalties cost (K classes)
     ========= ======================================================= ========= ====================
-    "auto"    ``batch_size``: in ``fit``, whether all rows are one    all       nnz K a row
+    "auto"    ``batch_size``                                          all       nnz K
     "sgd"     ``batch_size``, ``learning_rate``, ``momentum``,        all       nnz K; with momentum
               ``average``; ``eta0`` ("constant", "invscaling",                  n_features K
               "adaptive"), ``power_t`` ("invscaling"),
@@ -211,8 +211,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     "adam"    ``batch_size``, ``eta0``                                all       n_features K
     ========= ======================================================= ========= ====================
 
-    On dense rows an update also costs n_features K. Sparse and dense rows give the same updates, up
-    to rounding; with "auto" the same optimum within ``tol``.
+    ``fit`` with "auto" makes an update a row, whatever ``batch_size`` says, unless all rows are one
+    batch. On dense rows an update also costs n_features K. Sparse and dense rows give the same
+    updates, up to rounding; with "auto" the same optimum within ``tol``.
 
     Rows of weight zero count as removed. ``fit`` divides weights by their mean, so that their scale
     does not matter; ``partial_fit`` takes them as given.
