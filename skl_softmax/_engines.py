@@ -94,6 +94,7 @@ class AutoEngine:
         self._state, self._solver, self._data = state, method.solver, _canonical(data)
         self._gaps: list[float] = []
         self._t = 0  # updates of an engine before this one
+        self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
         if len(data.rows) <= method.batch_size:
             self._begin(Newton, params)
         else:
@@ -122,17 +123,22 @@ class AutoEngine:
         if self._is_slow():
             params = self._engine.parameters()
             self._t += self._engine.t
+            self._doubted = False
             del self._engine  # the memory of both would be too much
             self._begin(Newton, params)
         self._engine.epoch()
         self._gaps.append(self._engine.gap)
 
     def _is_slow(self) -> bool:
-        """Whether dual ascent has just closed too little of the gap, twice."""
-        if isinstance(self._engine, Newton) or self._data.X.shape[1] > FULL_WIDTH:
+        """Whether dual ascent has just closed too little of the gap, twice, or is to be checked."""
+        if not self._may_hand_over():
             return False
         gaps = self._gaps[-3:]
-        return len(gaps) == 3 and all(b > _SLOW * a for a, b in pairwise(gaps))
+        slow = len(gaps) == 3 and all(b > _SLOW * a for a, b in pairwise(gaps))
+        return slow or self._doubted
+
+    def _may_hand_over(self) -> bool:
+        return isinstance(self._engine, DualAscent) and self._data.X.shape[1] <= FULL_WIDTH
 
     def near_optimum(self, tol: float) -> bool:
         """Whether the gap is at most ``tol``.
@@ -143,7 +149,9 @@ class AutoEngine:
         if not self._below(tol):
             return False
         self._engine.parameters()  # objective and gap were met on the way: now they are exact
-        return self._below(tol)
+        if isinstance(self._engine, DualAscent) and not self._engine.certain:
+            self._doubted = self._may_hand_over()
+        return self._below(tol) and not self._doubted
 
     def _below(self, tol: float) -> bool:
         unpenalised = self._solver.penalty == Penalty()

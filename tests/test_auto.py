@@ -214,6 +214,21 @@ def test_outliers(dtype, container):
     assert model.score(container(X), y) > 0.9
 
 
+@pytest.mark.parametrize("size", [1e1, 1e2, 1e3])
+@CONTAINERS
+def test_outlying_row(size, container):
+    """A row that is many times as long as all others neither hides the optimum nor fakes it."""
+    X, y = load_digits(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    X[7] *= size
+
+    model = SoftmaxSGDClassifier(alpha=1e-3).fit(container(X), y)
+
+    best = SoftmaxSGDClassifier(alpha=1e-3, tol=1e-6).fit(np.delete(X, 7, axis=0), np.delete(y, 7))
+    assert model.gap_ <= 1e-3
+    assert objective(model, X, y, 1e-3) < 1.05 * best.loss_curve_[-1]
+
+
 @CONTAINERS
 @pytest.mark.parametrize("many", [False, True])
 def test_separable_classes_without_penalty(many, container):

@@ -448,3 +448,11 @@ def test_counts_visits(text):
         engine.epoch()
 
         assert epoch * N <= engine.t <= 2.3 * epoch * N
+
+
+def test_uncertain_where_a_row_outlies(text):
+    """A row so long that its features are held back makes the gap an estimate, no certificate."""
+    assert text.engine().certain
+    text.X.data[: text.X.indptr[1]] *= 1e6
+    assert not text.engine().certain
+    assert text.engine(Penalty(l1=1e-3)).certain is False

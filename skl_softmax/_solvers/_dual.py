@@ -51,6 +51,7 @@ _INTERCEPT_SHARE = 0.1  # S of the intercept beside the mean leverage through th
 _HOT_ROWS = 0.25  # rows above the mean KL are visited again while they are no more than this share
 _RECENTRE = 0.9  # when the gap is this much of that at the last time, or mostly excess
 _REMAINING = 10.0  # how far the optimum is, in moves of the centre: 0 to 25 were met
+_STIFF = 1e4  # times l2: up to there the moves that remain were at most _REMAINING
 _START_SHARES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.0)
 _SAMPLE_ROWS = 1000  # give the entropy of all well enough to choose between these shares
 _BLOCK_ROWS = 256  # of dense rows, squared at a time
@@ -127,6 +128,15 @@ class DualAscent:
         self._slow = self._divergence > max(_SLOW * before, excess)
         self.objective = loss / n + self._penalty_of(self._weights())
         self.gap = min(self._divergence + excess, self.objective)  # F is never below 0
+
+    @property
+    def certain(self) -> bool:
+        """Whether ``gap`` is (nearly) a certificate: no proximal term is much above the penalty.
+
+        Where one is, by an outlying row say, W may creep, and its last move says nothing.
+        """
+        drawn = self._kappa[self._drawn < len(self._U) - 1]  # but the intercept's
+        return not len(drawn) or float(drawn.max()) <= _STIFF * self._penalty.l2
 
     def parameters(self) -> Parameters:
         """The best of now, earlier calls and the start; makes ``objective`` and ``gap`` exact."""
