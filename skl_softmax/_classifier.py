@@ -170,8 +170,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         batch was visited, plus the mean penalty at that time.
 
     gap_ : float
-        Estimate of how far the objective is above the optimum, relative to the objective. Only
-        after ``fit`` with "auto" and without ``early_stopping``.
+        Estimate of how far the objective is above the optimum, relative to the objective. Too low
+        where a row is over 1000 times as long as the others. Only after ``fit`` with "auto" and
+        without ``early_stopping``.
 
     validation_loss_curve_ : list of float
         Mean cross-entropy on the validation set after each epoch. Only with such a set.
