@@ -119,3 +119,20 @@ def test_newton_lowers_the_objective():
     Z = scores(X - rows.centre, again.W, again.b)
     penalty = 0.5e-3 * (again.W**2).sum()
     np.testing.assert_allclose(again.F, np.average(cross_entropy(Z, y), weights=weight) + penalty)
+
+
+def test_sample_keeps_rare_columns():
+    """A metric of some rows has the curvature of a column that hardly any row has."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20000, 6))
+    X[:, -1] = 0
+    X[rng.choice(len(X), 8, replace=False), -1] = 1
+    y, weight = rng.integers(3, size=len(X)), np.ones(len(X))
+    rows = centred(X, y, weight)
+    residuals = Objective(rows, Penalty()).at(np.zeros((6, 3)), np.zeros(3)).residual
+
+    blocks = Curvature(rows, 3, 0.0, True, np.random.RandomState(0)).blocks(residuals, 0.0)
+
+    # At equal probabilities the block is K / (K - 1) p (1 - p) = 1 / 3 of the covariance, 1.
+    for H, _, _ in blocks:
+        np.testing.assert_allclose(np.diag(H), 1 / 3, rtol=0.2)

@@ -25,7 +25,8 @@ _ARMIJO = 0.1  # share of the slope that a step must gain
 _MAX_TRIALS = 30
 _MOST_DAMPED = 0.1  # share of a promise that the damping may have taken for it to be believed
 _MOST_DAMPED_AT_REST = 0.5  # the same where no step gained anything: at the optimum, to rounding
-_LONGER = (1.5, 2.0, 3.0, 4.0)  # lengths tried where a full step gained what it promised, or more
+_LONGER = (1.5, 2.0, 3.0, 4.0)  # lengths tried where a full step gained more than it promised
+_MORE = 1.3  # by this factor; with 1, raw digits took 13 to 19 moves in place of 12 to 14
 
 
 @dataclass
@@ -95,13 +96,14 @@ class Move:
 
         A quadratic model that were exact would leave ``rest``. The factors make it err upwards: on
         54 fits (wine, digits, breast_cancer, letter, elec2, raw and standardised) that stopped at
-        tol 1e-3 the true gap was at most .8 tol. A model that is mostly damping, or not solved,
-        foretells nothing.
+        tol 1e-3 the true gap was at most .8 tol. Where CG was cut off, what it found may be as
+        little as what it has left to find. A model that is mostly damping foretells nothing.
         """
         most = _MOST_DAMPED if self.length else _MOST_DAMPED_AT_REST
-        if self.damped > most or self.products == _MAX_CG:
+        if self.damped > most:
             return np.inf
-        return max(5 * abs(self.promised - self.gained), 5 * self.rest, 0.5 * self.gained)
+        found = self.promised if self.products == _MAX_CG else 0.1 * self.gained
+        return max(5 * abs(self.promised - self.gained), 5 * self.rest, 5 * found)
 
 
 def newton(objective: Objective, point: Point, system: System) -> Move:
@@ -134,7 +136,7 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
         found = objective_at(t)
     else:
         return Move(point, promised, rest, 0.0, products, damped=damped)
-    if t == 1 and point.F - found[0] > promised * (1 - damped):
+    if t == 1 and point.F - found[0] > _MORE * promised * (1 - damped):
         for longer in _LONGER:
             tried = objective_at(longer)
             if not tried[0] < found[0]:

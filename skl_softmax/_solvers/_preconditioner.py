@@ -30,6 +30,8 @@ FULL_WIDTH = 2000  # features up to which P is full: K d^2 numbers, K d^3 operat
 _FLOAT64_WIDTH = 300  # features up to which Gram matrices and factors in float64 cost little
 _GRAM_COST = 1e10  # n d^2 up to which all rows enter: some tenths of a second
 _SPARE = 16  # a sample of 16 d rows has all eigenvalues of C to within (1 +- 1/4)^2
+_SPARE_OF_CLASS = 5  # the same for a class; CG corrects the rest
+_FEWEST_DRAWN = 4096  # a sample is no smaller
 _RIDGE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-5}  # of unit diagonals
 
 
@@ -71,6 +73,7 @@ class Curvature:
     ) -> None:
         self.rows, self.n_classes, self.gauge, self.rng = rows, n_classes, gauge, rng
         d = rows.d
+        self._lengths: Floats | None = None
         self.scale = 1 / np.where(rows.deviation > 0, rows.deviation, 1)
         self.full = d <= FULL_WIDTH
         self.dtype = np.dtype(np.float64) if d <= _FLOAT64_WIDTH else rows.dtype
@@ -79,8 +82,10 @@ class Curvature:
         if not self.full:
             self.C = np.ones(d)
         else:
-            index = self.rng.permutation(rows.n)[: _SPARE * d] if sampled else None
-            w = (rows.weight if index is None else rows.weight[index]).astype(np.float64)
+            index: Any = None
+            w: Floats = rows.weight.astype(np.float64)
+            if sampled:
+                index, w = self._draw(w, _SPARE * d)
             self.C = np.zeros((d, d), self.dtype, order="F")
             self._add_gram(self.C, index, w / w.sum())
             at = np.diag_indices(d)  # what a sample has missed of a rare column; constant ones
@@ -105,7 +110,7 @@ class Curvature:
         for k in range(1 if K == 2 else K):
             p = residual[:, k] / s + (self.rows.y == k)
             w = (K / (K - 1) / self.rows.n) * np.maximum(s * p * (1 - p), 0).astype(np.float64)
-            index, w = self._draw(w)
+            index, w = self._draw(w, _SPARE_OF_CLASS * self.rows.d)
             H = floor * self.C
             mean, h = self._add_gram(H, index, w)
             yield H, mean, h + floor
@@ -123,17 +128,34 @@ class Curvature:
         metric.mean[:, k] = mean
         metric.intercept[k] = 1 / h if self.rows.fit_intercept else 0
 
-    def _draw(self, w: Floats) -> tuple[Any, Floats]:
-        """Rows drawn in proportion to a mixture of w and 1, systematically, and their weights."""
-        n, d = self.rows.n, self.rows.d
-        size = max(5 * d, 4096)
+    def _draw(self, w: Floats, size: int) -> tuple[Any, Floats]:
+        """Rows that stand for all, and their weights in the place of ``w``; None: all rows.
+
+        Half of them are drawn in proportion to w times their length in columns of deviation 1,
+        their leverage where columns are not correlated: so a rare column keeps its rows, and any
+        direction its curvature (Drineas, Mahoney & Muthukrishnan, SIAM J. Matrix Anal. Appl. 30,
+        2008). The other half are drawn uniformly, all of them systematically.
+        """
+        n, size = self.rows.n, max(size, _FEWEST_DRAWN)
         if not self.full or size >= n:
             return None, w
-        share = 0.5 * w / max(w.sum(), 1e-300) + 0.5 / n
+        share = w * self._row_lengths()
+        share = 0.5 * share / max(share.sum(), 1e-300) + 0.5 / n
         ends = np.cumsum(share)
         at = (np.arange(size) + self.rng.random_sample()) / size * ends[-1]
         index = np.minimum(np.searchsorted(ends, at), n - 1)
         return index, w[index] / (share[index] * size)
+
+    def _row_lengths(self) -> Floats:
+        """Squared lengths of the rows, (n,), in columns of deviation 1."""
+        if self._lengths is None:
+            scale = self.scale.astype(self.rows.dtype)
+            lengths = np.empty(self.rows.n)
+            for block in self.rows.blocks():
+                B = self.rows.centred(block) * scale
+                lengths[block] = np.einsum("ij,ij->i", B, B)
+            self._lengths = lengths
+        return self._lengths
 
     def _add_gram(self, H: Floats, index: Any, w: Floats) -> tuple[Floats, float]:
         """Add ``sum w (x - mu)^T (x - mu)`` to H, its lower half or diagonal; ``mu``, ``sum w``."""

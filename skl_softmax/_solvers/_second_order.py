@@ -28,7 +28,7 @@ from skl_softmax._solvers._solver import Parameters
 
 _FIRST_DAMPING = 1e-3  # of C; goes up and down by 4 from there on
 _WARM_DAMPING = 1e-5  # the same from a fitted model, which may already be the optimum
-_FLOOR = 1e-3  # of C / K, in the metric of a class that hardly any row is undecided about
+_FLOOR = 1e-4  # of C / K, in the metric of a class that hardly any row is undecided about
 _POOR, _GOOD = 0.25, 0.75  # share of a promise kept, at which damping goes up and down
 _PRODUCTS_A_METRIC = 12  # after so many with the Hessian the curvature is another
 
