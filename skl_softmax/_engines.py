@@ -2,17 +2,23 @@
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from skl_softmax._penalties import Penalty
+from skl_softmax._softmax import Codes
 from skl_softmax._solvers import DualAscent, Newton, Parameters
 from skl_softmax._solvers._preconditioner import FULL_WIDTH
 from skl_softmax._stream import Method, Rows, State, learn_smoothness, present, run_pass
 
 _SLOWEST = 1e-6  # "adaptive" ends when its step falls below
-_SLOW = 0.7  # share of its gap that an epoch of dual ascent leaves where it has become slow
+_SHARE_LEFT = 0.4  # of the gap by a Newton move, about
+_MOVE_COST, _METRIC_COST = 2.0, 0.5  # of a move, in epochs of dual ascent: 2 + .5 d^2 / n
+_FEW_WEIGHTS = 128  # with fewer a visit is mostly overhead: elec2, 6 x 2, took 3 times as long
+_SAMPLE = 4096  # rows whose optimum is a start, where there are 4 times as many
+_SAMPLE_GAP = 1e-2  # how near it is near enough: about what the sample itself is off
+_SAMPLE_EPOCHS = 10
 
 
 class Engine(Protocol):
@@ -83,29 +89,57 @@ class TextbookEngine:
         return present(params, state, self._method.solver, self._data), state
 
 
+_Learner = TypeVar("_Learner", DualAscent, Newton)
+
+
 class AutoEngine:
     """No knobs: dual ascent row by row, then Newton's method where that has become slow.
 
-    Rows that fit into one batch are Newton's from the start, and more features than its metric
-    takes are left to dual ascent.
+    Rows that fit into one batch and models of few weights are Newton's from the start, the latter
+    from the optimum of a random sample; more features than its metric takes are left to dual
+    ascent.
     """
 
     def __init__(self, params: Parameters, state: State, method: Method, data: Rows) -> None:
         self._state, self._solver, self._data = state, method.solver, _canonical(data)
         self._gaps: list[float] = []
+        cost = _MOVE_COST + _METRIC_COST * data.X.shape[1] ** 2 / len(data.rows)
+        self._slow = _SHARE_LEFT ** (1 / cost)  # a move's gain, spread over its cost
         self._t = 0  # updates of an engine before this one
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
+        self._engine: DualAscent | Newton
         if len(data.rows) <= method.batch_size:
-            self._begin(Newton, params)
+            self._engine = self._learner(Newton, params)
+        elif params.coef.size <= _FEW_WEIGHTS:
+            self._engine = self._learner(Newton, self._optimum_of_sample(params))
+            if self._engine.objective > np.log(params.coef.shape[1]):  # as it is at zero
+                self._engine = self._learner(Newton, params)
         else:
-            self._begin(DualAscent, params)
+            self._engine = self._learner(DualAscent, params)
 
-    def _begin(self, kind: type[DualAscent] | type[Newton], params: Parameters) -> None:
-        X, y, weight, rows = self._data.X, self._data.y, self._data.weight, self._data.rows
-        solver, rng = self._solver, self._state.rng
-        self._engine: DualAscent | Newton = kind(
-            X, y, weight, rows, solver.penalty, solver.fit_intercept, params, rng
-        )
+    def _learner(
+        self, kind: type[_Learner], params: Parameters, rows: Codes | None = None
+    ) -> _Learner:
+        data, solver = self._data, self._solver
+        rows = data.rows if rows is None else rows
+        return kind(
+            data.X, data.y, data.weight, rows,
+            solver.penalty, solver.fit_intercept, params, self._state.rng,
+        )  # fmt: skip
+
+    def _optimum_of_sample(self, params: Parameters) -> Parameters:
+        """Near the optimum of some random rows, where ``params`` are zero and rows many."""
+        rows = self._data.rows
+        if params.coef.any() or len(rows) < 4 * _SAMPLE:
+            return params
+        drawn = np.sort(self._state.rng.choice(rows, _SAMPLE, replace=False))
+        learner = self._learner(Newton, params, drawn)
+        for _ in range(_SAMPLE_EPOCHS):
+            learner.epoch()
+            if learner.gap <= _SAMPLE_GAP * learner.objective:
+                break
+        self._t += learner.t
+        return learner.parameters()
 
     @property
     def t(self) -> int:
@@ -125,16 +159,16 @@ class AutoEngine:
             self._t += self._engine.t
             self._doubted = False
             del self._engine  # the memory of both would be too much
-            self._begin(Newton, params)
+            self._engine = self._learner(Newton, params)
         self._engine.epoch()
         self._gaps.append(self._engine.gap)
 
     def _is_slow(self) -> bool:
-        """Whether dual ascent has just closed too little of the gap, twice, or is to be checked."""
+        """Whether Newton's method would have closed more of the gap, twice, or is to check it."""
         if not self._may_hand_over():
             return False
         gaps = self._gaps[-3:]
-        slow = len(gaps) == 3 and all(b > _SLOW * a for a, b in pairwise(gaps))
+        slow = len(gaps) == 3 and all(b > self._slow * a for a, b in pairwise(gaps))
         return slow or self._doubted
 
     def _may_hand_over(self) -> bool:

@@ -385,3 +385,34 @@ def test_wide_rows_stay_with_dual_ascent(text):
         engine.epoch()
 
     assert isinstance(engine._engine, DualAscent)
+
+
+@CONTAINERS
+def test_few_weights_start_at_the_optimum_of_a_sample(container):
+    """A model of few weights is Newton's from the start, and near the optimum after one epoch."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30000, 4)) * [1e-3, 1, 1, 1e3]
+    y = (X @ [1e3, 1, -1, 1e-3] + rng.logistic(size=len(X)) > 0).astype(int)
+    best = engine_of(container(X), y)
+    while not best.near_optimum(1e-10):
+        best.epoch()
+
+    engine = engine_of(container(X), y)
+    engine.epoch()
+
+    assert isinstance(engine._engine, Newton)
+    assert engine.objective <= best.objective * (1 + 1e-3)
+    assert engine.t > 1
+
+
+def test_class_that_no_sample_has():
+    """A sample may miss a class; the fit does not."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30000, 4)), rng.integers(2, size=30000)
+    y[7] = 2
+    X[7] = 3
+    theirs = logistic_regression(X, y, 1e-3)
+
+    model = SoftmaxSGDClassifier(alpha=1e-3, tol=1e-8, random_state=0).fit(X, y)
+
+    assert_allclose(objective(model, X, y, 1e-3), objective(theirs, X, y, 1e-3), rtol=1e-7)
