@@ -118,14 +118,14 @@ def check_fit(
     if not len(rows):
         raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
     weight /= weight.max()  # so that no sum of them overflows
-    classes, codes = np.unique(y[rows], return_inverse=True)
+    classes = np.unique(y[rows])
     if len(classes) < 2:
         raise ValueError(
             f"{type(estimator).__name__} needs samples of at least 2 classes in the data (with "
             f"non-zero weight), but the data contains only one class: {classes.tolist()[0]!r}."
         )
     y_codes = np.zeros(len(y), np.intp)
-    y_codes[rows] = codes
+    y_codes[rows] = np.searchsorted(classes, y[rows])
     factor = _class_weight(estimator, classes, y[rows], weight[rows])
     weight *= factor[y_codes] / max(1, factor.max())  # nor of these
     rows = rows[weight[rows] > 0]  # those of a class without weight go too
