@@ -68,8 +68,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         - "auto": no parameter to choose. ``fit`` reaches the optimum, whatever the scale of the
           features: by updates with a remembered target, row by row (dual ascent [4]_), and, where
           these become slow and there are at most 2000 features, by Newton's method. Rows that fit
-          into one batch are Newton's alone. ``partial_fit`` is "sgd" with ``learning_rate="auto"``
-          and neither momentum nor averaging.
+          into one batch and models of up to 128 weights are Newton's alone. ``partial_fit`` is
+          "sgd" with ``learning_rate="auto"`` and neither momentum nor averaging.
         - "sgd": the textbook update.
         - "adagrad": in a diagonal metric of the gradients met so far [2]_.
         - "adam": with running means of the gradients and their squares [3]_.
@@ -170,9 +170,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         batch was visited, plus the mean penalty at that time.
 
     gap_ : float
-        Estimate of how far the objective is above the optimum, relative to the objective. Too low
-        where a row is over 1000 times as long as the others. Only after ``fit`` with "auto" and
-        without ``early_stopping``.
+        Estimate of how far the objective is above the optimum, relative to the objective. Only
+        after ``fit`` with "auto" and without ``early_stopping``.
 
     validation_loss_curve_ : list of float
         Mean cross-entropy on the validation set after each epoch. Only with such a set.

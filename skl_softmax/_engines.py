@@ -183,9 +183,15 @@ class AutoEngine:
         if not self._below(tol):
             return False
         self._engine.parameters()  # objective and gap were met on the way: now they are exact
-        if isinstance(self._engine, DualAscent) and not self._engine.certain:
-            self._doubted = self._may_hand_over()
-        return self._below(tol) and not self._doubted
+        return self._below(tol) and (self._engine.certain or not self._can_check())
+
+    def _can_check(self) -> bool:
+        """Whether another look is possible, to which the next epoch is then given."""
+        if isinstance(self._engine, Newton):
+            self._engine.renew_metric()
+            return True
+        self._doubted = self._may_hand_over()
+        return self._doubted
 
     def _below(self, tol: float) -> bool:
         unpenalised = self._solver.penalty == Penalty()

@@ -12,7 +12,7 @@ def curve(
     residual: NDArray[_Float],
     y: NDArray[np.intp],
     weight: NDArray[_Float],
-    damping: float,
+    damping: NDArray[_Float],
 ) -> None: ...
 def sgd_csr(
     data: NDArray[_Float],

@@ -147,14 +147,14 @@ def residual(
 
 def curve(
     floating[:, ::1] scores, const floating[:, :] residual, const Py_ssize_t[:] y,
-    const floating[:] weight, double damping
+    const floating[:] weight, const floating[:] damping
 ):
-    """In place: ``u`` of each row becomes ``s (p (u - p u) + damping u)``, the Hessian's action.
+    """In place: ``u`` of each row becomes ``s p (u - p u) + damping u``, the Hessian's action.
 
     The probabilities ``p`` are recovered from the row's weighted ``residual``, ``s (p - y)``.
     """
     cdef Py_ssize_t i, k, n_classes = scores.shape[1]
-    cdef floating s, mean, label, extra = <floating>damping
+    cdef floating s, mean, label
     cdef floating *u
     cdef const floating *r
     with nogil:
@@ -166,7 +166,7 @@ def curve(
             mean = mean / s + u[y[i]]
             label = u[y[i]]
             for k in range(n_classes):
-                u[k] = r[k] * (u[k] - mean) + extra * s * u[k]
+                u[k] = r[k] * (u[k] - mean) + damping[i] * u[k]
             u[y[i]] += s * (label - mean)
 
 

@@ -214,7 +214,7 @@ def test_outliers(dtype, container):
     assert model.score(container(X), y) > 0.9
 
 
-@pytest.mark.parametrize("size", [1e1, 1e2, 1e3])
+@pytest.mark.parametrize("size", [1e1, 1e3, 1e6, 1e9])
 @CONTAINERS
 def test_outlying_row(size, container):
     """A row that is many times as long as all others neither hides the optimum nor fakes it."""
@@ -224,9 +224,11 @@ def test_outlying_row(size, container):
 
     model = SoftmaxSGDClassifier(alpha=1e-3).fit(container(X), y)
 
-    best = SoftmaxSGDClassifier(alpha=1e-3, tol=1e-6).fit(np.delete(X, 7, axis=0), np.delete(y, 7))
+    best = SoftmaxSGDClassifier(alpha=1e-3, tol=1e-8).fit(container(X), y)
     assert model.gap_ <= 1e-3
-    assert objective(model, X, y, 1e-3) < 1.05 * best.loss_curve_[-1]
+    assert objective(model, X, y, 1e-3) < (1 + 3e-3) * objective(best, X, y, 1e-3)
+    others = SoftmaxSGDClassifier(alpha=1e-3).fit(np.delete(X, 7, axis=0), np.delete(y, 7))
+    assert objective(best, X, y, 1e-3) < 1.05 * others.loss_curve_[-1]
 
 
 @CONTAINERS

@@ -44,7 +44,7 @@ def test_curve(dtype):
     R = s[:, None] * residual(Z, y)
     expected = [si * (softmax_jacobian(z) @ u + 0.3 * u) for z, u, si in zip(Z, U, s, strict=True)]
 
-    _kernels.curve(U, R, y, s, 0.3)
+    _kernels.curve(U, R, y, s, (0.3 * s).astype(dtype))
 
     np.testing.assert_allclose(U, expected, rtol=1e-5 if dtype == np.float32 else 1e-12)
 

@@ -73,7 +73,6 @@ class Curvature:
     ) -> None:
         self.rows, self.n_classes, self.gauge, self.rng = rows, n_classes, gauge, rng
         d = rows.d
-        self._lengths: Floats | None = None
         self.scale = 1 / np.where(rows.deviation > 0, rows.deviation, 1)
         self.full = d <= FULL_WIDTH
         self.dtype = np.dtype(np.float64) if d <= _FLOAT64_WIDTH else rows.dtype
@@ -83,7 +82,7 @@ class Curvature:
             self.C = np.ones(d)
         else:
             index: Any = None
-            w: Floats = rows.weight.astype(np.float64)
+            w: Floats = rows.weight * rows.trust
             if sampled:
                 index, w = self._draw(w, _SPARE * d)
             self.C = np.zeros((d, d), self.dtype, order="F")
@@ -109,7 +108,7 @@ class Curvature:
         K, s = self.n_classes, self.rows.weight
         for k in range(1 if K == 2 else K):
             p = residual[:, k] / s + (self.rows.y == k)
-            w = (K / (K - 1) / self.rows.n) * np.maximum(s * p * (1 - p), 0).astype(np.float64)
+            w = (K / (K - 1) / self.rows.n) * np.maximum(s * p * (1 - p), 0) * self.rows.trust
             index, w = self._draw(w, _SPARE_OF_CLASS * self.rows.d)
             H = floor * self.C
             mean, h = self._add_gram(H, index, w)
@@ -139,23 +138,12 @@ class Curvature:
         n, size = self.rows.n, max(size, _FEWEST_DRAWN)
         if not self.full or size >= n:
             return None, w
-        share = w * self._row_lengths()
+        share = w * self.rows.lengths
         share = 0.5 * share / max(share.sum(), 1e-300) + 0.5 / n
         ends = np.cumsum(share)
         at = (np.arange(size) + self.rng.random_sample()) / size * ends[-1]
         index = np.minimum(np.searchsorted(ends, at), n - 1)
         return index, w[index] / (share[index] * size)
-
-    def _row_lengths(self) -> Floats:
-        """Squared lengths of the rows, (n,), in columns of deviation 1."""
-        if self._lengths is None:
-            scale = self.scale.astype(self.rows.dtype)
-            lengths = np.empty(self.rows.n)
-            for block in self.rows.blocks():
-                B = self.rows.centred(block) * scale
-                lengths[block] = np.einsum("ij,ij->i", B, B)
-            self._lengths = lengths
-        return self._lengths
 
     def _add_gram(self, H: Floats, index: Any, w: Floats) -> tuple[Floats, float]:
         """Add ``sum w (x - mu)^T (x - mu)`` to H, its lower half or diagonal; ``mu``, ``sum w``."""

@@ -19,6 +19,9 @@ from skl_softmax._softmax import Codes, Floats
 
 _BLOCK_ENTRIES = 1 << 18  # of X, read at a time: both products of a pass find them in the cache
 _HELD_ENTRIES = 1 << 16  # an X of at most so many entries is held centred, in float64 (512 KB)
+_OUTLYING = 1e4  # squared lengths beyond which a row is not trusted whole, in median ones
+_ROUNDS = 8  # of trust at most; each tells more of a row that had hidden the others
+_LARGE = 1e15  # entries whose squares, summed, would leave float32
 _FAR = 30.0  # |m_j| in deviations from where a block is centred before it is multiplied
 
 
@@ -29,6 +32,9 @@ class CentredRows:
     ----------
     centre : (n_features,) float64, mean of the columns, 0 without intercept
     deviation : (n_features,) float64, root mean square about the centre
+    lengths : (n,) float64, squared lengths of the rows in columns of deviation 1
+    trust : (n,), share of its weight that a row has in these moments, and may have in a metric:
+        less than 1 where it is so much longer than others that they would leave no digits of them
     """
 
     def __init__(self, X: Any, y: Codes, weight: Floats, rows: Codes, fit_intercept: bool) -> None:
@@ -48,36 +54,56 @@ class CentredRows:
         self._measure()
 
     def _measure(self) -> None:
-        """Centre and deviation in float64, by the sums about a first row (Chan et al., 1983)."""
+        """Centre, deviation and lengths, and what is subtracted from a block as it is read."""
+        self.trust = np.ones(self.n)
+        for _ in range(_ROUNDS):
+            self._learn_moments()
+            allowed = _OUTLYING * np.median(self.lengths) / np.maximum(self.lengths, 1e-300)
+            if not 0 < allowed.min() < 0.5 * self.trust.min():
+                break
+            self.trust = np.minimum(allowed, self.trust)
+        far = np.abs(self.centre) > _FAR * self.deviation
+        # A constant column becomes exactly zero.
+        self._offset = np.zeros(self.d)
+        if self._held is not None:
+            self._held -= self.centre
+        elif far.any():
+            self._shift = self.centre.astype(self.dtype)
+        else:
+            self._offset = self.centre
+
+    def _learn_moments(self) -> None:
+        """In float64, by the sums about a first row (Chan et al., 1983)."""
+        weight = self.weight * self.trust
         first = self.read(slice(0, 1)).astype(np.float64)[0]
         if not self.fit_intercept:
             first[:] = 0
         total, square = np.zeros(self.d), np.zeros(self.d)
         for block in self.blocks():
-            B = self.read(block) - first.astype(self.dtype)
-            s = self.weight[block]
-            if B.dtype == np.float32 and np.abs(B, out=None).max() > 1e15:  # squares overflow
-                B = B.astype(np.float64)
+            B = self._away(block, first)
+            s = weight[block]
             total += s @ B
             B *= B
             square += s @ B
-        total /= self.n
-        square /= self.n
+        total /= weight.sum()
+        square /= weight.sum()
         self.centre = first * 0.0
         if self.fit_intercept:
             self.centre = (first + total).astype(self.dtype).astype(np.float64)
             square -= total * total
         self.deviation = np.sqrt(np.maximum(square, 0))
-        far = np.abs(self.centre) > _FAR * self.deviation
-        # A constant column becomes exactly zero.
-        if self._held is not None:
-            self._held -= self.centre
-            self._offset = np.zeros(self.d)
-        elif far.any():
-            self._shift = self.centre.astype(self.dtype)
-            self._offset = np.zeros(self.d)
-        else:
-            self._offset = self.centre
+        self.lengths = np.empty(self.n)
+        unit = 1 / np.where(self.deviation > 0, self.deviation, 1)
+        for block in self.blocks():
+            B = self._away(block, self.centre) * unit.astype(self.dtype)
+            self.lengths[block] = np.einsum("ij,ij->i", B, B)
+
+    def _away(self, block: slice, point: Floats) -> Floats:
+        """Rows less a point, in float64 where their squares would overflow."""
+        B: Floats = self.read(block) - point.astype(self.dtype)
+        if B.dtype == np.float32 and np.abs(B).max() > _LARGE:
+            return B.astype(np.float64)
+        return B
 
     def blocks(self, n: int | None = None, stride: int = 1) -> list[slice]:
         """Slices of n (or all) positions; with a stride, of every stride-th one."""
@@ -141,10 +167,11 @@ class CentredRows:
         """``H (V, v)`` of the mean loss, damped."""
         G: Floats = np.zeros(V.shape)
         g: Floats = np.zeros(len(v))
+        damped = (damping * self.weight * self.trust).astype(self.dtype)
         for block in self.blocks():
             B = self.read(block)
             U = self.scores(V, v, block, B)
-            _kernels.curve(U, residual[block], self.y[block], self.weight[block], damping)
+            _kernels.curve(U, residual[block], self.y[block], self.weight[block], damped[block])
             H, h = self.back(B, U)
             G += H
             g += h

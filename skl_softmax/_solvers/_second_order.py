@@ -81,6 +81,7 @@ class Newton:
         )
         self._metric: Metric | None = None
         self._products = 0  # with the Hessian since the metric was built
+        self._products_before = 0  # the same before the last move
         self._damping = _FIRST_DAMPING if self._at_zero else _WARM_DAMPING
         self._believed = True  # the last estimate
         self.t = 0
@@ -89,6 +90,18 @@ class Newton:
     @property
     def objective(self) -> float:
         return self._point.F
+
+    @property
+    def certain(self) -> bool:
+        """Whether ``gap`` owes nothing to a metric of an earlier point where that may be far off.
+
+        The curvature of an outlying row goes from all to nothing when the row is fitted.
+        """
+        return self._products_before == 0 or bool((self._rows.trust == 1).all())
+
+    def renew_metric(self) -> None:
+        """Let the next move have a metric of its own point."""
+        self._metric = None
 
     def parameters(self) -> Parameters:
         """A copy of the parameters, in the dtype and the columns of X."""
@@ -111,6 +124,7 @@ class Newton:
 
     def _newton(self) -> Move:
         system = System(self._fresh_metric(), self._damping)
+        self._products_before = self._products
         move = newton(self._objective, self._point, system)
         self._products += move.products
         self._point = move.point
