@@ -19,7 +19,7 @@ from skl_softmax._engines import AutoEngine, TextbookEngine
 from skl_softmax._penalties import make_penalty
 from skl_softmax._schedules import Steps
 from skl_softmax._softmax import Floats, log_softmax, softmax
-from skl_softmax._solvers import SGD, Adagrad, Adam, Parameters, Solver
+from skl_softmax._solvers import SGD, Adagrad, Adam, Parameters, Solver, Streaming
 from skl_softmax._stream import Method, State
 from skl_softmax._validation import Problem, all_or_nothing, fit_context
 
@@ -573,8 +573,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 average_from=int(self.average) or None,
             )
         else:
-            schedule = "auto"
-            solver = SGD(penalty, self.fit_intercept)
+            solver = Streaming(penalty, self.fit_intercept)
         steps = Steps(float(self.eta0), float(self.power_t), float(self.alpha))
         return Method(solver, schedule, steps, batch_size, self.shuffle)
 

@@ -25,6 +25,7 @@ ROOMS = (
     "_penalties",
     "_softmax",
     "_kernels",
+    "_stream_kernels",
 )
 SKLEARN_ROOMS = {"_classifier", "_validation"}
 PRIVATE_SKLEARN_ROOMS = {"_validation"}

@@ -57,7 +57,7 @@ def test_module_is_importable(module):
     assert Path(origin).is_relative_to(INSTALLED)
 
 
-@pytest.mark.parametrize("name", ["py.typed", "_kernels.pyi"])
+@pytest.mark.parametrize("name", ["py.typed", "_kernels.pyi", "_stream_kernels.pyi"])
 def test_types_are_installed(name):
     """Type checkers find the marker of a typed package and the stub of the compiled module."""
     assert (INSTALLED / name).is_file()

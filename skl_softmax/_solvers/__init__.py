@@ -12,6 +12,7 @@ from skl_softmax._solvers._dual import DualAscent
 from skl_softmax._solvers._second_order import Newton
 from skl_softmax._solvers._sgd import SGD
 from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
+from skl_softmax._solvers._streaming import Streaming
 
 __all__ = [
     "SGD",
@@ -23,4 +24,5 @@ __all__ = [
     "Pass",
     "Slots",
     "Solver",
+    "Streaming",
 ]
