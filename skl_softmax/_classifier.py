@@ -122,6 +122,10 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         True: ``coef_`` and ``intercept_`` are the mean over all updates. An int starts the mean at
         that update.
 
+    half_life : float or None, default=None
+        Rows after which ``partial_fit`` with "auto" has forgotten half of what it learnt about
+        moments, steps and the average, in ``(0, inf)``. None forgets nothing.
+
     early_stopping : bool, default=False
         Whether ``fit`` watches the loss on a validation set in place of the objective, and returns
         the parameters of the best epoch. The set is ``X_val, y_val`` if given, otherwise a
@@ -267,6 +271,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         momentum: float = 0.0,
         nesterovs_momentum: bool = True,
         average: bool | int = False,
+        half_life: float | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
@@ -290,6 +295,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         self.momentum = momentum
         self.nesterovs_momentum = nesterovs_momentum
         self.average = average
+        self.half_life = half_life
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -445,6 +451,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 with _overflow_explained():
                     params, state, value = _stream.partial_pass(params, state, method, problem.data)
                 self._publish(params, state, [value])
+        _stream.raise_interrupt(state)
         return self
 
     def decision_function(self, X: Any) -> Floats:
@@ -573,7 +580,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 average_from=int(self.average) or None,
             )
         else:
-            solver = Streaming(penalty, self.fit_intercept)
+            solver = Streaming(penalty, self.fit_intercept, half_life=self.half_life)
         steps = Steps(float(self.eta0), float(self.power_t), float(self.alpha))
         return Method(solver, schedule, steps, batch_size, self.shuffle)
 

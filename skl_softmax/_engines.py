@@ -8,7 +8,7 @@ import numpy as np
 
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Codes
-from skl_softmax._solvers import DualAscent, Newton, Parameters
+from skl_softmax._solvers import DualAscent, Newton, Parameters, Slots
 from skl_softmax._solvers._preconditioner import FULL_WIDTH
 from skl_softmax._stream import Method, Rows, State, learn_smoothness, present, run_pass
 
@@ -205,7 +205,7 @@ class AutoEngine:
 
     def kept(self) -> tuple[Parameters, State]:
         params = self._engine.parameters()
-        return params, replace(self._state, slots=self._solver.start(params), t=self.t)
+        return params, replace(self._state, slots=Slots({}), t=self.t)
 
 
 def _canonical(data: Rows) -> Rows:

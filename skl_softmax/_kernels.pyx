@@ -19,8 +19,8 @@ from libc.math cimport exp, fabs, fabsf, fmax, log, log1p, logf, sqrt, sqrtf
 from libc.stdint cimport int32_t
 
 from skl_softmax._shared cimport (
-    fast_exp, fast_log, fetch, index_t, largest, prefetch, rows_scores_double, rows_scores_float,
-    rows_update_double, rows_update_float, softmax_residual,
+    fast_exp, fast_log, fetch, highest, index_t, prefetch, rows_scores, rows_update,
+    softmax_residual,
 )
 
 # The columns of a timetable; `_solvers._lazy` gives their meaning.
@@ -264,16 +264,10 @@ def sgd_dense(
             else:
                 first, stride = &X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(floating)
                 batch, n_known = &rows[start], n_rows - start
-            if floating is float:
-                rows_scores_float(
-                    first, stride, batch, size, n_known,
-                    &coef[0, 0], n_features, n_features, n_classes, &scores[0, 0],
-                )
-            else:
-                rows_scores_double(
-                    first, stride, batch, size, n_known,
-                    &coef[0, 0], n_features, n_features, n_classes, &scores[0, 0],
-                )
+            rows_scores(
+                first, stride, batch, size, n_known,
+                &coef[0, 0], n_features, n_features, n_classes, &scores[0, 0],
+            )
             step = <floating>(eta[t] / size)
             for r in range(size):
                 for k in range(n_classes):
@@ -287,16 +281,10 @@ def sgd_dense(
                     if fit_intercept:
                         intercept[k] -= scores[r, k]
             decay = <floating>(1 - eta[t] * l2)
-            if floating is float:
-                rows_update_float(
-                    first, stride, batch, size, n_known,
-                    &coef[0, 0], n_features, n_features, n_classes, decay, &scores[0, 0],
-                )
-            else:
-                rows_update_double(
-                    first, stride, batch, size, n_known,
-                    &coef[0, 0], n_features, n_features, n_classes, decay, &scores[0, 0],
-                )
+            rows_update(
+                first, stride, batch, size, n_known,
+                &coef[0, 0], n_features, n_features, n_classes, decay, &scores[0, 0],
+            )
             if l1 > 0:
                 soft_threshold(&coef[0, 0], n_classes * n_features, <floating>(eta[t] * l1))
             if t >= first_averaged:
@@ -503,7 +491,7 @@ cdef inline floating dual_target(
     the step, 0 if nothing has moved.
     """
     cdef Py_ssize_t k
-    cdef floating top = largest(z, n_classes), total = 0, share, log_total, t, o, e, far
+    cdef floating top = highest(z, n_classes), total = 0, share, log_total, t, o, e, far
     cdef floating old = 0, bound = 0, square = 0, absolute = 0, tiny = <floating>1e-30
     # Squares of smaller probabilities than exp(-40) would be subnormal numbers, which are slow.
     cdef floating least = -40
@@ -650,16 +638,10 @@ def dual_dense(
                     copied[j] = X[i, j]
                 x = copied
                 stride, ahead, n_known = 0, &first, 1
-            if floating is float:
-                rows_scores_float(
-                    &X[0, 0] if in_place else x, stride, ahead, 1, n_known,
-                    w, n_features + 1, n_features, n_classes, z,
-                )
-            else:
-                rows_scores_double(
-                    &X[0, 0] if in_place else x, stride, ahead, 1, n_known,
-                    w, n_features + 1, n_features, n_classes, z,
-                )
+            rows_scores(
+                &X[0, 0] if in_place else x, stride, ahead, 1, n_known,
+                w, n_features + 1, n_features, n_classes, z,
+            )
             leverage = 0
             for j in range(n_features):
                 scaled[j] = pace[j] * x[j]
@@ -675,14 +657,9 @@ def dual_dense(
             for k in range(n_classes):
                 d[k] *= s
                 U[k, n_features] -= pace[n_features] * d[k]
-            if floating is float:
-                rows_update_float(
-                    scaled, 0, &first, 1, 1, &U[0, 0], n_features + 1, n_features, n_classes, 1, d
-                )
-            else:
-                rows_update_double(
-                    scaled, 0, &first, 1, 1, &U[0, 0], n_features + 1, n_features, n_classes, 1, d
-                )
+            rows_update(
+                scaled, 0, &first, 1, 1, &U[0, 0], n_features + 1, n_features, n_classes, 1, d
+            )
             if sparse:
                 for k in range(n_classes):
                     for j in range(n_features + 1):

@@ -76,7 +76,7 @@ cdef extern from *:
     float fast_log "skl_softmax_log"(float x) noexcept nogil
 
 
-cdef inline floating largest(const floating *z, Py_ssize_t n) noexcept nogil:
+cdef inline floating highest(const floating *z, Py_ssize_t n) noexcept nogil:
     """``max(z)``, by four running maxima, since each comparison has to wait for the one before."""
     cdef Py_ssize_t k
     cdef floating a = z[0], b = z[0], c = z[0], d = z[0]
@@ -104,7 +104,7 @@ cdef inline double softmax_residual(
 ) noexcept nogil:
     """Scores ``z`` become ``weight * (S(z) - y)``; returns ``weight * CE``."""
     cdef Py_ssize_t k
-    cdef floating top = largest(z, n_classes), total = 0, z_label, share
+    cdef floating top = highest(z, n_classes), total = 0, z_label, share
     z_label = z[label] - top
     for k in range(n_classes):
         z[k] = fast_exp(z[k] - top) if floating is float else exp(z[k] - top)
@@ -114,3 +114,33 @@ cdef inline double softmax_residual(
         z[k] *= share
     z[label] -= weight
     return weight * ((logf(total) if floating is float else log(total)) - z_label)
+
+
+cdef inline void rows_scores(
+    const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+    Py_ssize_t n_known, const floating *coef, Py_ssize_t between, Py_ssize_t n_features,
+    Py_ssize_t n_classes, floating *scores,
+) noexcept nogil:
+    if floating is float:
+        rows_scores_float(
+            X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, scores
+        )
+    else:
+        rows_scores_double(
+            X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, scores
+        )
+
+
+cdef inline void rows_update(
+    const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+    Py_ssize_t n_known, floating *coef, Py_ssize_t between, Py_ssize_t n_features,
+    Py_ssize_t n_classes, floating decay, const floating *steps,
+) noexcept nogil:
+    if floating is float:
+        rows_update_float(
+            X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, decay, steps
+        )
+    else:
+        rows_update_double(
+            X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, decay, steps
+        )

@@ -113,7 +113,7 @@ def run_pass(params: Parameters, state: State, method: Method, data: Rows) -> fl
         square, absolute = params.norms(need_absolute=penalty.l1 > 0)
     if not (np.isfinite(loss) and np.isfinite(square) and np.isfinite(params.intercept).all()):
         raise OverflowedError
-    state.t += n_updates
+    state.t += method.solver.updates(state.slots, visits)
     grown = penalty.value(square, absolute) - before
     return loss / data.total_weight + before + grown * (n_updates - 1) / (2 * n_updates)
 
@@ -135,6 +135,13 @@ def partial_pass(
         learn_smoothness(state, method, data)
         value = run_pass(iterate, state, method, data)
     return present(iterate, state, method.solver, data), state, value
+
+
+def raise_interrupt(state: State) -> None:
+    """Raise what ended the last pass early, now that the batches learnt until then are kept."""
+    interrupt, state.slots.interrupt = state.slots.interrupt, None
+    if interrupt is not None:
+        raise interrupt
 
 
 def _forget_intercept(params: Parameters, slots: Slots) -> None:

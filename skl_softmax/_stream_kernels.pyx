@@ -1,45 +1,82 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""The compiled stream."""
+"""The stream, compiled: `learn` is the rule of `_solvers._streaming` for one block, in its order.
+
+Everything that a block changes is changed within one call, so that no signal can come in between.
+As in `_kernels`, buffers are allocated in Python, and nothing is raised. Letters: ``z`` the scores
+of a row, first those of W, behind them those of W - A, later its weighted residual; ``w`` the
+n_classes weights of a feature in W, behind them those in (W - A) mass.
+
+The rows of a block have two parts. `dense` holds the columns that are centred, or all of a dense X;
+its weights lie class by class in ``packed`` while the block lasts. The other non-zeros are
+``values`` in columns ``at``, from ``starts[r]`` on for row r; a batch links those of a column.
+"""
 
 from cython cimport floating
-from libc.math cimport exp, fmax, fmin, log, logf, sqrt
+from libc.math cimport exp, exp2, fabs, floor, fmax, fmin, log, log2, logf, sqrt
 from libc.stdint cimport int32_t
 
 from skl_softmax._shared cimport (
-    fast_exp, index_t, prefetch, rows_scores_double, rows_scores_float, rows_update_double,
-    rows_update_float, softmax_residual,
+    fast_exp, prefetch, rows_scores, rows_update, softmax_residual,
 )
 
-# The stream (`_solvers._streaming`). Facts of a feature: COUNT_SEEN, MEAN and SPREAD (sum of
-# squared deviations) of its non-zeros, by weight; CENTRE and SCALE_OF at its last visit;
-# CURVATURE, Adagrad's sum; VISITED, the PENALTIES by then; FREQUENT, whether it is centred.
-# Totals: WEIGHT_SEEN, ROWS_SEEN, UPDATES, NONZEROS by weight; SQUARES and OVERLAP, sums over rows
-# of their squared norms and of rho; MASS_OF_AVERAGE, by which the average's part is multiplied;
-# SHARE and SHARE_AVERAGE, the blend, and CURVE.. its second derivatives; COLD and COLD_LOG,
-# number and log size of the non-zeros of columns that are not FREQUENT; PENALTIES, the proxes due
-# so far.
-cdef enum:
-    COUNT_SEEN, MEAN, SPREAD, CENTRE, SCALE_OF, CURVATURE, VISITED, FREQUENT, N_FACTS
+# What is known of a feature: a row of the array `columns`. Sums are by weight.
+cdef struct Column:
+    double count  # of its non-zeros
+    double mean  # of these
+    double spread  # sum of their squared deviations from it
+    double frequent  # whether it is centred
+    double centre
+    double scale  # its factor in the scaled rows
+    double curvature  # Adagrad's sum
+    double penalised  # the `penalties` of the totals that it has had
+
+# What is known of the whole stream. The first line of sums grows by `growth` a row.
+cdef struct Totals:
+    double weight, rows, iterates, nonzeros, squares, overlap, cold, cold_log, curvature_intercept
+    double growth  # 2^(rows / half_life)
+    double updates
+    double mass  # by which W - A is multiplied
+    double last, average  # the blend
+    double curve_last, curve_cross, curve_average  # its second derivatives
+    double penalties  # length of the steps whose prox is due, in units of a column's own step
+
+# The same names in the same order, for Python.
+COLUMN = (
+    "count", "mean", "spread", "frequent", "centre", "scale", "curvature", "penalised",
+)
+TOTALS = (
+    "weight", "rows", "iterates", "nonzeros", "squares", "overlap", "cold", "cold_log",
+    "curvature_intercept", "growth", "updates", "mass", "last", "average",
+    "curve_last", "curve_cross", "curve_average", "penalties",
+)
+
+# Sums over the non-zeros of a column in a block; x is taken from the mean that was known before.
+cdef struct Met:
+    double count, sum, square
+
+# The step of every column in a block, but for its own curvature.
+cdef struct Metric:
+    double floor, first, reach, forgotten
+    double floor_intercept, first_intercept
+
+# The non-zeros of a column in a batch: p = head[j] - 1, then following[p] - 1, until -1.
+cdef struct Links:
+    int32_t *head
+    int32_t *following
+    int32_t *row  # of a non-zero, in the batch
+    int32_t *columns  # that have any
+    Py_ssize_t n_columns
 
 cdef enum:
-    WEIGHT_SEEN, ROWS_SEEN, UPDATES, NONZEROS, SQUARES, OVERLAP, MASS_OF_AVERAGE, SHARE,
-    SHARE_AVERAGE, CURVE, CURVE_CROSS, CURVE_AVERAGE, COLD, COLD_LOG, CURVATURE_INTERCEPT,
-    PENALTIES, N_TOTALS
+    BLOCK = 256  # rows whose moments are learnt together, at most
+    BATCH = 32  # rows an update
+    N_SUMS = 9  # at the head of the totals, before `growth`, which grows with them
+    FETCHED_AHEAD = 8  # values whose weights are on their way from memory
 
-STREAM_FACTS, STREAM_TOTALS = N_FACTS, N_TOTALS
-STREAM_COUNT = COUNT_SEEN
-STREAM_WEIGHT, STREAM_ROWS, STREAM_UPDATES = WEIGHT_SEEN, ROWS_SEEN, UPDATES
-STREAM_MASS = MASS_OF_AVERAGE
-STREAM_LAST, STREAM_AVERAGE = SHARE, SHARE_AVERAGE
-STREAM_BATCH = 32  # rows an update
-STREAM_PACKED = 0.125  # share of non-zeros above which a column is kept as a dense one: speed only
-
-cdef enum:
-    UPDATE_BATCH = 32
-cdef double PACKED_SHARE = STREAM_PACKED
-cdef double FREQUENT_SHARE = 0.5  # of non-zeros, above which a column is centred
-cdef double RESCALED = 4  # most that a rare column moves towards the level of all
+BLOCK_ROWS, BATCH_ROWS = BLOCK, BATCH
+cdef double FREQUENT = 0.5  # share of non-zeros above which a column is centred
+cdef double DRAWN = 4  # factor by which a scale is drawn to that of all rare columns, at most
 cdef double CONSTANT = 1e-14  # of the mean square: a variance that is rounding
 cdef double LARGEST_SCALE = 1e30, LARGEST_VALUE = 1e100  # whose squares are floats
 cdef double LONG_ROW = 4  # times the mean squared norm: above it a row is weighted down
@@ -47,293 +84,442 @@ cdef double OUTLYING_ROW = 16  # times the expected squared norm: the most that 
 cdef double FLOOR = 1 / 13.0  # of the overlap: the curvature that every step respects
 cdef double REACH = 2  # of a step, over the root mean squared norm of the rows
 cdef double FIRST_CURVATURE = 2  # times the squared gradient of one row that says nothing
-cdef enum:
-    FETCHED_AHEAD = 8  # values, whose weights are on their way from memory
 cdef double FIRST_CURVE = 10  # of the blend, in rows whose scores vary by one
 cdef double LEAST_GAIN = 0.25, LARGEST_GAIN = 4  # of the last iterate
 cdef double AVERAGE_POWER = 3  # iterate t weighs about t^3 in the average
+cdef double LARGE_GROWTH = 1e100, LARGE_MASS = 1e15  # from which they are counted anew
+cdef double LEAST_AGE = 0.04  # updates behind the average, so that its mass stays finite
+cdef Py_ssize_t[BATCH] IN_ORDER
+for position in range(BATCH):
+    IN_ORDER[position] = position
 
+
+cdef inline void fetch_column(
+    const Column *columns, const floating *weights, Py_ssize_t j, Py_ssize_t n_classes
+) noexcept nogil:
+    """Ask for what an update needs of a column."""
+    prefetch(&columns[j].curvature)
+    prefetch(&weights[j * 2 * n_classes])
+    prefetch(&weights[j * 2 * n_classes + n_classes - 1])
+    prefetch(&weights[(j + 1) * 2 * n_classes - 1])
+
+
+# Moments
 
 cdef inline double bounded(double x) noexcept nogil:
     return max(-LARGEST_VALUE, min(x, LARGEST_VALUE))
 
 
-cdef inline double mean_square(const double *fact) noexcept nogil:
+cdef inline void meet(Column *column, Met *met, double x, double weight) noexcept nogil:
+    """Add a non-zero to the sums of its column over this block."""
+    if column.count == 0 and met.count == 0:
+        column.mean = x
+    x -= column.mean
+    met.count += weight
+    met.sum += weight * x
+    met.square += weight * x * x
+
+
+cdef void meet_dense(
+    const floating *dense, Py_ssize_t n_rows, Py_ssize_t n_features, const floating *weight,
+    Column *columns, Met *met,
+) noexcept nogil:
+    """Meet all non-zeros of the rows of a dense X."""
+    cdef Py_ssize_t r, j
+    cdef floating x
+    for r in range(n_rows):
+        for j in range(n_features):
+            x = dense[r * n_features + j]
+            if x != 0:
+                meet(&columns[j], &met[j], bounded(x), weight[r])
+
+
+cdef Py_ssize_t visit_dense(
+    const Column *columns, const Met *met, Py_ssize_t n_features, int32_t *visited
+) noexcept nogil:
+    """List the columns that were met, and the frequent ones; returns their number."""
+    cdef Py_ssize_t j, n_visited = 0
+    for j in range(n_features):
+        if met[j].count > 0 or columns[j].frequent:
+            visited[n_visited] = <int32_t>j
+            n_visited += 1
+    return n_visited
+
+
+cdef Py_ssize_t meet_csr(
+    const floating *data, const int32_t *indices, const int32_t *indptr, Py_ssize_t n_rows,
+    const floating *weight, Column *columns, Met *met, int32_t *visited, Py_ssize_t n_visited,
+) noexcept nogil:
+    """The same for CSR rows, and the list too; it begins with the frequent columns."""
+    cdef Py_ssize_t r, p, j, last = indptr[n_rows] - 1
+    for r in range(n_rows):
+        for p in range(indptr[r], indptr[r + 1]):
+            j = indices[min(p + FETCHED_AHEAD, last)]
+            prefetch(&columns[j])
+            prefetch(&met[j])
+            if data[p] == 0:
+                continue
+            j = indices[p]
+            if met[j].count == 0 and not columns[j].frequent:
+                visited[n_visited] = <int32_t>j
+                n_visited += 1
+            meet(&columns[j], &met[j], bounded(data[p]), weight[r])
+    return n_visited
+
+
+cdef inline double mean_square(const Column *column) noexcept nogil:
     """Of a column's non-zeros."""
-    return fact[SPREAD] / fact[COUNT_SEEN] + fact[MEAN] * fact[MEAN]
+    return column.spread / column.count + column.mean * column.mean
 
 
-cdef inline double log_size(const double *fact) noexcept nogil:
-    return fact[COUNT_SEEN] * 0.5 * log(fmax(mean_square(fact), 1e-300))
+cdef inline double log_size(const Column *column) noexcept nogil:
+    return column.count * 0.5 * log(fmax(mean_square(column), 1e-300))
 
 
-cdef inline void meet(double *fact, double *met, double x, double weight) noexcept nogil:
-    """Add a non-zero to the sums of its column over this block, taken about the mean so far."""
-    if fact[COUNT_SEEN] == 0 and met[0] == 0:
-        fact[MEAN] = x
-    x -= fact[MEAN]
-    met[0] += weight
-    met[1] += weight * x
-    met[2] += weight * x * x
+cdef inline void merge(Column *column, Met *met, double growth) noexcept nogil:
+    """Moments of a column from those before and those of a block (Chan's formula)."""
+    cdef double count = growth * met.count, total = column.count + count
+    cdef double away = met.sum / met.count
+    column.spread += growth * fmax(met.square - met.sum * away, 0)
+    column.spread += column.count * count / total * away * away
+    column.mean += away * count / total
+    column.count = total
+    met.count = met.sum = met.square = 0
 
 
-def stream_moments_dense(
-    const floating[:, :] X, const floating[::1] weight, const Py_ssize_t[::1] rows,
-    double[:, ::1] facts, double[:, ::1] met, Py_ssize_t[::1] columns,
-):
-    """Sums over the non-zeros of a block; returns the number of ``columns`` met: all."""
-    cdef Py_ssize_t r, i, j
-    cdef double x
-    with nogil:
-        for j in range(X.shape[1]):
-            columns[j] = j
-            met[j, 0] = met[j, 1] = met[j, 2] = 0
-        for r in range(rows.shape[0]):
-            i = rows[r]
-            for j in range(X.shape[1]):
-                x = X[i, j]
-                if x != 0:
-                    meet(&facts[j, 0], &met[j, 0], bounded(x), weight[i])
-    return X.shape[1]
+cdef void learn_moments(
+    Totals *totals, Column *columns, Met *met, const int32_t *visited, Py_ssize_t n_visited
+) noexcept nogil:
+    """Merge the sums of a block into the columns and the totals over all non-zeros."""
+    cdef Py_ssize_t v
+    cdef Column *column
+    for v in range(n_visited):
+        prefetch(&columns[visited[min(v + FETCHED_AHEAD, n_visited - 1)]])
+        column = &columns[visited[v]]
+        if column.count > 0 and not column.frequent:
+            totals.cold -= column.count
+            totals.cold_log -= log_size(column)
+        if met[visited[v]].count > 0:
+            totals.nonzeros += totals.growth * met[visited[v]].count
+            merge(column, &met[visited[v]], totals.growth)
+        column.frequent = column.count > FREQUENT * totals.weight
+        if column.count > 0 and not column.frequent:
+            totals.cold += column.count
+            totals.cold_log += log_size(column)
 
 
-def stream_moments_csr(
-    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const floating[::1] weight, const Py_ssize_t[::1] rows,
-    double[:, ::1] facts, double[:, ::1] met, Py_ssize_t[::1] columns, Py_ssize_t n_columns,
-    int32_t[::1] place,
-):
-    """The same; ``columns`` begins with those that every block meets, ``place`` is its inverse."""
-    cdef Py_ssize_t r, i, j, q
-    cdef index_t p
-    with nogil:
-        for q in range(n_columns):
-            place[columns[q]] = <int32_t>q
-            met[q, 0] = met[q, 1] = met[q, 2] = 0
-        for r in range(rows.shape[0]):
-            i = rows[r]
-            for p in range(indptr[i], indptr[i + 1]):
-                if data[p] == 0:
-                    continue
-                j = indices[p]
-                q = place[j]
-                if q >= n_columns or columns[q] != j:  # `place` is of an earlier block
-                    q = n_columns
-                    place[j] = <int32_t>q
-                    columns[q] = j
-                    met[q, 0] = met[q, 1] = met[q, 2] = 0
-                    n_columns += 1
-                meet(&facts[j, 0], &met[q, 0], bounded(data[p]), weight[i])
-    return n_columns
+# Scales
+
+cdef inline double drawn(double size, double level) noexcept nogil:
+    """By which factor a size is drawn to ``level``."""
+    return fmin(fmax(level / size, 1 / DRAWN), DRAWN)
 
 
-def stream_scales(
-    const Py_ssize_t[::1] columns, const double[:, ::1] met, double weight, Py_ssize_t n_rows,
-    bint centring, double[:, ::1] facts, double[::1] totals,
-    const floating[:, :, ::1] weights, floating[:, ::1] intercept,
-    Py_ssize_t[::1] order, int32_t[::1] place,
-):
-    """Learn the moments of a block, and set the scale and centre of the ``columns`` that it met.
+cdef inline double rare_size(const Column *column, double level) noexcept nogil:
+    cdef double size = sqrt(mean_square(column))
+    return size * drawn(size, level) if size > 0 else 0
 
-    ``order`` gets the columns to be kept as dense ones first; returns their number.
-    """
-    cdef Py_ssize_t q, j, k, n_columns = columns.shape[0], n_packed = 0, n_other = 0
-    cdef double count, away, level, share, frequency, square, size, centre
+
+cdef inline double frequent_size(
+    const Column *column, const Totals *totals, bint centring, double level, double *centre
+) noexcept nogil:
+    cdef double share = fmin(column.count / totals.weight, 1)
+    cdef double square = mean_square(column), variance, size
+    if centring:
+        centre[0] = column.mean * share
+        variance = column.spread / column.count + column.mean * column.mean * (1 - share)
+        size = sqrt(variance) if variance > CONSTANT * square else 0
+    else:
+        size = sqrt(square)
+    return size * fmax(drawn(size, level), 1) ** (totals.cold / totals.nonzeros) if size > 0 else 0
+
+
+cdef void rescale(
+    const Totals *totals, Column *columns, const int32_t *visited, Py_ssize_t n_visited,
+    bint centring, const floating *weights, floating *intercept, Py_ssize_t n_classes,
+) noexcept nogil:
+    """Set scale and centre of the columns; the intercepts take up what a centre has moved."""
+    cdef Py_ssize_t v, k
+    cdef double level = exp(totals.cold_log / totals.cold) if totals.cold > 0 else 1
+    cdef double centre, size
     cdef floating shift
-    cdef double *fact
-    with nogil:
-        totals[WEIGHT_SEEN] += weight
-        totals[ROWS_SEEN] += n_rows
-        for q in range(n_columns):
-            fact = &facts[columns[q], 0]
-            if fact[COUNT_SEEN] > 0 and not fact[FREQUENT]:
-                totals[COLD] -= fact[COUNT_SEEN]
-                totals[COLD_LOG] -= log_size(fact)
-            count = fact[COUNT_SEEN] + met[q, 0]
-            if met[q, 0] > 0:
-                away = met[q, 1] / met[q, 0]
-                fact[SPREAD] += (
-                    fmax(met[q, 2] - met[q, 1] * away, 0)
-                    + fact[COUNT_SEEN] * met[q, 0] / count * away * away
+    cdef Column *column
+    for v in range(n_visited):
+        prefetch(&columns[visited[min(v + FETCHED_AHEAD, n_visited - 1)]])
+        column = &columns[visited[v]]
+        centre = size = 0
+        if column.frequent:
+            size = frequent_size(column, totals, centring, level, &centre)
+        elif column.count > 0:
+            size = rare_size(column, level)
+        column.scale = fmin(1 / size, LARGEST_SCALE) if size > 0 else 0
+        if centre != column.centre:
+            shift = <floating>((centre - column.centre) * column.scale)
+            column.centre = centre
+            for k in range(2 * n_classes):
+                intercept[k] += shift * weights[visited[v] * 2 * n_classes + k]
+
+
+# Scaled rows
+
+cdef void scale_dense(
+    floating *dense, Py_ssize_t n_rows, Py_ssize_t n_features, const Column *columns
+) noexcept nogil:
+    """In place: the rows of a dense X."""
+    cdef Py_ssize_t r, j
+    cdef floating *row
+    for r in range(n_rows):
+        row = &dense[r * n_features]
+        for j in range(n_features):
+            row[j] = <floating>((bounded(row[j]) - columns[j].centre) * columns[j].scale)
+
+
+cdef Py_ssize_t frequent_first(
+    const Column *columns, int32_t *visited, Py_ssize_t n_visited, int32_t *place
+) noexcept nogil:
+    """Order columns, ``place`` the frequent ones in a dense row; returns their number."""
+    cdef Py_ssize_t v, j, n_dense = 0
+    for v in range(n_visited):
+        j = visited[v]
+        if columns[j].frequent:
+            visited[v] = visited[n_dense]
+            visited[n_dense] = <int32_t>j
+            place[j] = <int32_t>n_dense
+            n_dense += 1
+    return n_dense
+
+
+cdef void scale_csr(
+    floating *data, int32_t *indices, const int32_t *indptr, Py_ssize_t n_rows,
+    const Column *columns, const int32_t *visited, Py_ssize_t n_dense, const int32_t *place,
+    floating *dense, int32_t *starts,
+) noexcept nogil:
+    """Rows of CSR: those of frequent columns go to ``dense``, the others close ranks in place."""
+    cdef Py_ssize_t r, p, q, n = 0
+    cdef const Column *column
+    cdef floating *row
+    for r in range(n_rows):
+        row = &dense[r * n_dense]
+        starts[r] = <int32_t>n
+        for q in range(n_dense):
+            column = &columns[visited[q]]
+            row[q] = <floating>(-column.centre * column.scale)
+        for p in range(indptr[r], indptr[r + 1]):
+            column = &columns[indices[p]]
+            if data[p] == 0:
+                continue
+            if column.frequent:
+                row[place[indices[p]]] = <floating>(
+                    (bounded(data[p]) - column.centre) * column.scale
                 )
-                fact[MEAN] += away * met[q, 0] / count
-                fact[COUNT_SEEN] = count
-                totals[NONZEROS] += met[q, 0]
-            fact[FREQUENT] = count > FREQUENT_SHARE * totals[WEIGHT_SEEN]
-            if count > 0 and not fact[FREQUENT]:
-                totals[COLD] += count
-                totals[COLD_LOG] += log_size(fact)
-        level = exp(totals[COLD_LOG] / totals[COLD]) if totals[COLD] > 0 else 1
-        share = totals[COLD] / totals[NONZEROS] if totals[NONZEROS] > 0 else 0
-        for q in range(n_columns):
-            j = columns[q]
-            fact = &facts[j, 0]
-            centre = 0
-            if fact[COUNT_SEEN] == 0:
-                fact[SCALE_OF] = 0
             else:
-                square = mean_square(fact)
-                if fact[FREQUENT]:
-                    frequency = fmin(fact[COUNT_SEEN] / totals[WEIGHT_SEEN], 1)
-                    if centring:
-                        centre = fact[MEAN] * frequency
-                        size = fact[SPREAD] / fact[COUNT_SEEN] + (
-                            fact[MEAN] * fact[MEAN] * (1 - frequency)
-                        )
-                        size = sqrt(size) if size > CONSTANT * square else 0
-                    else:
-                        size = sqrt(square)
-                    if size > 0:
-                        size *= fmin(fmax(level / size, 1), RESCALED) ** share
-                else:
-                    size = sqrt(square)
-                    size /= fmin(fmax(size / level, 1 / RESCALED), RESCALED)
-                fact[SCALE_OF] = fmin(1 / size, LARGEST_SCALE) if size > 0 else 0
-            if centre != fact[CENTRE]:
-                shift = <floating>((centre - fact[CENTRE]) * fact[SCALE_OF])
-                fact[CENTRE] = centre
-                for k in range(intercept.shape[1]):
-                    intercept[0, k] += shift * weights[j, 0, k]
-                    intercept[1, k] += shift * weights[j, 1, k]
-            if fact[COUNT_SEEN] > PACKED_SHARE * totals[WEIGHT_SEEN]:
-                order[n_packed] = j
-                place[j] = <int32_t>n_packed
-                n_packed += 1
-            else:
-                n_other += 1
-                order[n_columns - n_other] = j
-                place[j] = <int32_t>(n_columns - n_other)
-    return n_packed
+                data[n] = <floating>(bounded(data[p]) * column.scale)
+                indices[n] = indices[p]
+                n += 1
+    starts[n_rows] = <int32_t>n
 
 
-def stream_rows_dense(
-    const floating[:, :] X, const Py_ssize_t[::1] rows, const Py_ssize_t[::1] order,
-    const double[:, ::1] facts, double[:, ::1] scale,
-    floating[:, ::1] packed, floating[::1] values, int32_t[::1] at, Py_ssize_t[::1] starts,
-):
-    """The rows of a block in scaled coordinates.
-
-    Their ``packed`` part is dense. The other non-zeros are ``values`` in the columns
-    ``order[at]``, from ``starts[r]`` on for row r.
-    """
-    cdef Py_ssize_t r, i, q, n_packed = packed.shape[1], n_columns = order.shape[0], n = 0
-    cdef double x
-    with nogil:
-        for q in range(n_columns):
-            scale[0, q] = facts[order[q], CENTRE]
-            scale[1, q] = facts[order[q], SCALE_OF]
-        for r in range(rows.shape[0]):
-            i = rows[r]
-            for q in range(n_packed):
-                packed[r, q] = <floating>((bounded(X[i, order[q]]) - scale[0, q]) * scale[1, q])
-            for q in range(n_packed, n_columns):
-                x = X[i, order[q]]
-                if x != 0:
-                    values[n] = <floating>(bounded(x) * scale[1, q])
-                    at[n] = <int32_t>q
-                    n += 1
-            starts[r + 1] = n
+cdef void weigh_rows(
+    Totals *totals, const floating *dense, Py_ssize_t n_dense, const floating *values,
+    const int32_t *starts, Py_ssize_t n_rows, const floating *weight, double *share,
+) noexcept nogil:
+    """The ``share`` of its weight that a row keeps: less than 1 if it is long."""
+    cdef Py_ssize_t r, p
+    cdef double square, expected = OUTLYING_ROW * (totals.nonzeros / totals.weight + 1)
+    for r in range(n_rows):
+        square = 0
+        for p in range(n_dense):
+            square += dense[r * n_dense + p] * dense[r * n_dense + p]
+        for p in range(starts[r], starts[r + 1]):
+            square += values[p] * values[p]
+        share[r] = square
+        totals.squares += totals.growth * weight[r] * fmin(square, expected)
+    for r in range(n_rows):
+        square = share[r] / fmax(LONG_ROW * totals.squares / totals.weight, 1e-30)
+        share[r] = 1 / fmax(1, square)
 
 
-def stream_rows_csr(
-    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const Py_ssize_t[::1] rows, const Py_ssize_t[::1] order, const int32_t[::1] place,
-    const double[:, ::1] facts,
-    floating[:, ::1] packed, floating[::1] values, int32_t[::1] at, Py_ssize_t[::1] starts,
-):
-    """The same for rows of CSR."""
-    cdef Py_ssize_t r, i, q, n_packed = packed.shape[1], n = 0
-    cdef index_t p
-    cdef const double *fact
-    with nogil:
-        for r in range(rows.shape[0]):
-            i = rows[r]
-            for q in range(n_packed):
-                fact = &facts[order[q], 0]
-                packed[r, q] = <floating>(-fact[CENTRE] * fact[SCALE_OF])
-            for p in range(indptr[i], indptr[i + 1]):
-                if data[p] == 0:
-                    continue
-                q = place[indices[p]]
-                fact = &facts[indices[p], 0]
-                if q < n_packed:
-                    packed[r, q] = <floating>((bounded(data[p]) - fact[CENTRE]) * fact[SCALE_OF])
-                else:
-                    values[n] = <floating>(bounded(data[p]) * fact[SCALE_OF])
-                    at[n] = <int32_t>q
-                    n += 1
-            starts[r + 1] = n
+# The non-zeros of a column in a batch
+
+cdef Py_ssize_t link(
+    Links *links, const int32_t *at, const int32_t *starts, Py_ssize_t n_rows, Py_ssize_t n_values,
+    const floating *weights, Py_ssize_t n_classes, const Column *columns,
+) noexcept nogil:
+    """Link the values of a batch, while their weights are fetched."""
+    cdef Py_ssize_t r, p, j
+    links.n_columns = 0
+    for r in range(n_rows):
+        for p in range(starts[r], starts[r + 1]):
+            fetch_column(columns, weights, at[min(p + FETCHED_AHEAD, n_values - 1)], n_classes)
+            j = at[p]
+            if links.head[j] == 0:
+                links.columns[links.n_columns] = <int32_t>j
+                links.n_columns += 1
+            links.following[p] = links.head[j]
+            links.row[p] = <int32_t>r
+            links.head[j] = <int32_t>(p + 1)
 
 
-cdef struct Metric:
-    double floor, first, reach  # of the weights; of an intercept the next two
-    double floor_intercept, first_intercept
+cdef void unlink(Links *links) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(links.n_columns):
+        links.head[links.columns[c]] = 0
 
 
-cdef inline Metric metric_of(const double *totals, Py_ssize_t n_classes) noexcept nogil:
+# Steps
+
+cdef void products(
+    double *gram, const floating *dense, Py_ssize_t n_dense, const floating *values,
+    const Links *links, Py_ssize_t n_rows,
+) noexcept nogil:
+    """The lower triangle of the inner products of the rows of a batch."""
+    cdef Py_ssize_t r, other, q, c
+    cdef int32_t p, o
+    cdef double product
+    for r in range(n_rows):
+        for other in range(r + 1):
+            product = 0
+            for q in range(n_dense):
+                product += dense[r * n_dense + q] * dense[other * n_dense + q]
+            gram[r * BATCH + other] = product
+    for c in range(links.n_columns):
+        p = links.head[links.columns[c]]
+        while p > 0:
+            o = p
+            while o > 0:
+                gram[links.row[p - 1] * BATCH + links.row[o - 1]] += (
+                    values[p - 1] * <double>values[o - 1]
+                )
+                o = links.following[o - 1]
+            p = links.following[p - 1]
+
+
+cdef double overlap_of(
+    const double *gram, const floating *weight, const double *share, Py_ssize_t n_rows
+) noexcept nogil:
+    """``rho`` of weighted rows, as if they were BATCH; 0 if they are."""
+    cdef Py_ssize_t r, other
+    cdef double trace = 0, diagonal = 0, others = 0, norm, product
+    for r in range(n_rows):
+        norm = gram[r * BATCH + r] * share[r] * weight[r]
+        trace += norm
+        diagonal += norm * norm
+        for other in range(r):
+            product = gram[r * BATCH + other]
+            others += 2 * product * product * share[r] * weight[r] * share[other] * weight[other]
+    if trace == 0:
+        return 0
+    others *= (1 - 1.0 / BATCH) / max(n_rows - 1, 1)
+    return (others + diagonal / BATCH) / trace
+
+
+cdef Metric metric_of(const Totals *totals, Py_ssize_t n_classes) noexcept nogil:
     cdef Metric metric
-    cdef double weight = fmax(totals[WEIGHT_SEEN], 1e-300), overlap = totals[OVERLAP] / weight
-    cdef double mean_weight = weight / totals[ROWS_SEEN]
-    metric.reach = REACH / sqrt(fmax(totals[SQUARES] / weight, 1e-30))
-    metric.first_intercept = FIRST_CURVATURE * (n_classes - 1) * (
-        mean_weight * mean_weight / (n_classes * n_classes * <double>(UPDATE_BATCH * UPDATE_BATCH))
-    )
+    cdef double weight = fmax(totals.weight, 1e-300), overlap = totals.overlap / weight
+    cdef double mean_weight = weight / totals.rows, unit = mean_weight / (n_classes * BATCH)
+    metric.reach = REACH / sqrt(fmax(totals.squares / weight, 1e-30))
+    metric.first_intercept = FIRST_CURVATURE * (n_classes - 1) * unit * unit
     metric.first = metric.first_intercept * (
-        fmax(totals[SQUARES] / fmax(totals[NONZEROS], 1e-300), 1e-30)
+        fmax(totals.squares / fmax(totals.nonzeros, 1e-300), 1e-30)
     )
     metric.floor = FLOOR * overlap
     metric.floor_intercept = FLOOR * fmax(mean_weight, overlap)
+    metric.forgotten = 1 / totals.growth
     return metric
 
 
-cdef inline double step_of(const double *fact, Metric metric) noexcept nogil:
-    return 1 / (metric.floor + sqrt(fact[CURVATURE] + metric.first) / metric.reach)
+cdef inline double step_of(double curvature, const Metric *metric) noexcept nogil:
+    return 1 / (metric.floor + sqrt(curvature * metric.forgotten + metric.first) / metric.reach)
 
 
-cdef inline void shrink(
-    floating *w, floating *removed, Py_ssize_t n, floating length, floating l2, floating l1,
-    floating mass,
+cdef void penalise(
+    Column *columns, const int32_t *visited, Py_ssize_t n_visited, floating *weights,
+    Py_ssize_t n_classes, const Totals *totals, const Metric *metric, double l2, double l1,
 ) noexcept nogil:
-    """The prox of the penalty for a step of this ``length``, which the average follows."""
-    cdef Py_ssize_t k
-    cdef floating factor = 1 / (1 + length * l2), reach = length * l1, after
-    for k in range(n):
-        after = w[k] - max(-reach, min(w[k], reach)) if reach > 0 else w[k]
-        after *= factor
-        removed[k] += mass * (after - w[k])
-        w[k] = after
+    """The prox of the penalty for the steps made since a column's last visit, as one step."""
+    cdef Py_ssize_t v, k
+    cdef double length
+    cdef floating after, factor, reach, mass = <floating>totals.mass
+    cdef floating *w
+    cdef Column *column
+    for v in range(n_visited):
+        fetch_column(columns, weights, visited[min(v + FETCHED_AHEAD, n_visited - 1)], n_classes)
+        column = &columns[visited[v]]
+        length = totals.penalties - column.penalised
+        column.penalised = totals.penalties
+        if length > 0:
+            length *= step_of(column.curvature, metric)
+            factor, reach = <floating>(1 / (1 + length * l2)), <floating>(length * l1)
+            w = &weights[visited[v] * 2 * n_classes]
+            for k in range(n_classes):
+                after = factor * (w[k] - max(-reach, min(w[k], reach)))
+                w[n_classes + k] += mass * (after - w[k])
+                w[k] = after
 
 
-cdef inline void catch_up(
-    floating *w, double *fact, Py_ssize_t n_classes, Metric metric, double l2, double l1,
-    double penalties, double mass,
+cdef void pack(
+    const floating *weights, const int32_t *order, Py_ssize_t n_dense, Py_ssize_t twice,
+    floating *packed,
 ) noexcept nogil:
-    """The penalties that a column has missed, as one step."""
-    if penalties > fact[VISITED]:
-        shrink(
-            w, w + n_classes, n_classes,
-            <floating>((penalties - fact[VISITED]) * step_of(fact, metric)),
-            <floating>l2, <floating>l1, <floating>mass,
+    """Copy the weights of dense columns, class by class."""
+    cdef Py_ssize_t q, k
+    for q in range(n_dense):
+        for k in range(twice):
+            packed[k * n_dense + q] = weights[order[q] * twice + k]
+
+
+cdef void unpack(
+    floating *weights, const int32_t *order, Py_ssize_t n_dense, Py_ssize_t twice,
+    const floating *packed,
+) noexcept nogil:
+    cdef Py_ssize_t q, k
+    for q in range(n_dense):
+        for k in range(twice):
+            weights[order[q] * twice + k] = packed[k * n_dense + q]
+
+
+cdef void score(
+    const floating *dense, Py_ssize_t n_dense, const floating *packed, const floating *values,
+    const int32_t *at, const int32_t *starts, Py_ssize_t n_rows, const floating *weights,
+    const floating *intercept, Py_ssize_t twice, floating *scores,
+) noexcept nogil:
+    """Scores of W, and of (W - A) mass."""
+    cdef Py_ssize_t r, p, k
+    cdef floating x
+    cdef floating *z
+    cdef const floating *w
+    if n_dense:
+        rows_scores(
+            dense, n_dense, IN_ORDER, n_rows, n_rows, packed, n_dense, n_dense, twice, scores
         )
-    fact[VISITED] = penalties
+    for r in range(n_rows):
+        z = &scores[r * twice]
+        for k in range(twice):
+            z[k] = intercept[k] + (z[k] if n_dense else 0)
+        for p in range(starts[r], starts[r + 1]):
+            x = values[p]
+            w = &weights[at[p] * twice]
+            for k in range(twice):
+                z[k] += x * w[k]
 
 
-cdef inline double blend_slope(
-    const floating *z, const floating *base, floating *p, Py_ssize_t n_classes, Py_ssize_t label,
-    double weight, floating last, floating average, double *slope, double *curve,
+cdef inline double blended_loss(
+    const floating *z, const floating *offset, floating *p, Py_ssize_t n_classes, Py_ssize_t label,
+    const Totals *totals, double *slope, double *curve,
 ) noexcept nogil:
-    """``CE`` of ``base + last z + average z'`` and its derivatives by the factors; z' is behind z.
+    """``CE`` of ``offset + last z + average z'`` and its derivatives; z' is behind z.
 
     The second ones are those of Gauss and Newton, the covariance of z and z' under the softmax p.
     """
     cdef Py_ssize_t k
     cdef const floating *other = z + n_classes
+    cdef floating last = <floating>totals.last, average = <floating>totals.average
     cdef floating top, total = 0, mean = 0, mean_other = 0, square = 0, product = 0
     cdef floating square_other = 0, u, v, label_score
     for k in range(n_classes):
         p[k] = last * z[k] + average * other[k]
-        if base != NULL:
-            p[k] += base[k]
+        if offset != NULL:
+            p[k] += offset[k]
     label_score, top = p[label], p[0]
     for k in range(1, n_classes):
         top = p[k] if p[k] > top else top
@@ -350,341 +536,360 @@ cdef inline double blend_slope(
         square_other += p[k] * v * v
     mean /= total
     mean_other /= total
-    slope[0] += weight * mean
-    slope[1] += weight * mean_other
-    curve[0] += weight * fmax(square / total - mean * mean, 0)
-    curve[1] += weight * (product / total - mean * mean_other)
-    curve[2] += weight * fmax(square_other / total - mean_other * mean_other, 0)
-    return weight * (
-        top - label_score + (logf(total) if floating is float else log(total))
-    )
+    slope[0], slope[1] = mean, mean_other
+    curve[0] = fmax(square / total - mean * mean, 0)
+    curve[1] = product / total - mean * mean_other
+    curve[2] = fmax(square_other / total - mean_other * mean_other, 0)
+    return top - label_score + (logf(total) if floating is float else log(total))
 
 
-cdef inline void blend_step(
-    double *totals, double part, const double *slope, const double *curve, double least
+cdef double learn_blend(
+    Totals *totals, floating *scores, const floating *offset, floating *p, Py_ssize_t n_classes,
+    const Py_ssize_t *y, const floating *weight, Py_ssize_t n_rows,
 ) noexcept nogil:
-    """A Newton step of the two factors, with discounted second derivatives."""
-    cdef double a, b, c, determinant
-    cdef double first = FIRST_CURVE * totals[WEIGHT_SEEN] / totals[ROWS_SEEN]
-    totals[CURVE] = part * totals[CURVE] + curve[0]
-    totals[CURVE_CROSS] = part * totals[CURVE_CROSS] + curve[1]
-    totals[CURVE_AVERAGE] = part * totals[CURVE_AVERAGE] + curve[2]
-    a = totals[CURVE] + first
-    b = totals[CURVE_CROSS]
-    c = totals[CURVE_AVERAGE] + first
+    """Divide the scores of W - A by their mass, make a Newton step; returns the ``s CE`` before."""
+    cdef Py_ssize_t r, k
+    cdef double a, b, c, determinant, loss = 0
+    cdef double window = fmin(fmax(totals.rows / totals.growth / 4, 200), 20000)
+    cdef double kept = exp(-n_rows / window), first = FIRST_CURVE * totals.weight / totals.rows
+    cdef double least = LEAST_GAIN if offset == NULL else 0
+    cdef double[2] slope, slopes = [0, 0]
+    cdef double[3] curve, curves = [0, 0, 0]
+    cdef floating part = <floating>(-1 / totals.mass if totals.mass > 0 else 0)
+    cdef floating *z
+    for r in range(n_rows):
+        z = &scores[r * 2 * n_classes]
+        for k in range(n_classes, 2 * n_classes):
+            z[k] *= part
+        loss += weight[r] * blended_loss(
+            z, &offset[r * n_classes] if offset != NULL else NULL, p, n_classes, y[r], totals,
+            slope, curve,
+        )
+        for k in range(2):
+            slopes[k] += weight[r] * slope[k]
+        for k in range(3):
+            curves[k] += weight[r] * curve[k]
+    totals.curve_last = kept * totals.curve_last + curves[0]
+    totals.curve_cross = kept * totals.curve_cross + curves[1]
+    totals.curve_average = kept * totals.curve_average + curves[2]
+    a, b, c = totals.curve_last + first, totals.curve_cross, totals.curve_average + first
     determinant = a * c - b * b
     if determinant > 1e-12 * a * c:
-        totals[SHARE] -= (c * slope[0] - b * slope[1]) / determinant
-        totals[SHARE_AVERAGE] -= (a * slope[1] - b * slope[0]) / determinant
-    totals[SHARE] = fmin(fmax(totals[SHARE], least), LARGEST_GAIN)
-    totals[SHARE_AVERAGE] = fmin(fmax(totals[SHARE_AVERAGE], 0), 1)
-
-
-def stream_learn(
-    const floating[:, ::1] packed, const floating[::1] values, const int32_t[::1] at,
-    const Py_ssize_t[::1] starts, const Py_ssize_t[::1] order,
-    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows,
-    const floating[:, ::1] offset, double l2, double l1, bint fit_intercept,
-    double[:, ::1] facts, double[::1] totals,
-    floating[:, :, ::1] weights, floating[:, ::1] intercept,
-    double[::1] share, double[:, ::1] gram, floating[:, ::1] dense,
-    floating[:, ::1] scores, floating[:, ::1] residuals, floating[::1] sums,
-    int32_t[:, ::1] lists, int32_t[:, ::1] links, const Py_ssize_t[::1] in_order,
-):
-    """Updates of a block whose scales are known; returns the sum of ``s CE`` before them.
-
-    ``dense`` is room for the packed columns: n_classes rows of weights, n_classes of the average,
-    n_classes of the batch's descent, one of steps. ``lists``, (2, n_columns) with -1 in the first,
-    and ``links``, (2, n_values), are room for the lists of a column's values in a batch.
-    """
-    cdef Py_ssize_t n_rows = rows.shape[0], n_classes = intercept.shape[1]
-    cdef Py_ssize_t n_packed = packed.shape[1], twice = 2 * n_classes
-    cdef Py_ssize_t t, ahead, start, size, r, other, q, k, p, o, n_touched, j
-    cdef double square, overlap, diagonal, trace, expected, loss = 0, mass, update, window, part
-    cdef double cost
-    cdef double slope[2]
-    cdef double curve[3]
-    cdef Metric metric
-    cdef floating x, step, follow
-    cdef floating *z
-    cdef floating *w
-    cdef const floating *base
-    cdef double *fact
-    cdef int32_t *head = &lists[0, 0]
-    cdef int32_t *touched = &lists[1, 0]
-    cdef int32_t *following = &links[0, 0]
-    cdef int32_t *row_of = &links[1, 0]
-    cdef bint penalised = l2 > 0 or l1 > 0
-    with nogil:
-        # Long rows
-        expected = OUTLYING_ROW * (totals[NONZEROS] / totals[WEIGHT_SEEN] + 1)
-        for r in range(n_rows):
-            square = 0
-            for q in range(n_packed):
-                square += packed[r, q] * packed[r, q]
-            for p in range(starts[r], starts[r + 1]):
-                square += values[p] * values[p]
-            share[r] = square
-            totals[SQUARES] += weight[rows[r]] * fmin(square, expected)
-        for r in range(n_rows):
-            square = share[r] / fmax(LONG_ROW * totals[SQUARES] / totals[WEIGHT_SEEN], 1e-30)
-            share[r] = 1 / fmax(1, square)
-        # Weights of packed columns, class by class
-        metric = metric_of(&totals[0], n_classes)
-        for q in range(n_packed):
-            j = order[q]
-            if penalised:
-                catch_up(
-                    &weights[j, 0, 0], &facts[j, 0], n_classes, metric, l2, l1,
-                    totals[PENALTIES], totals[MASS_OF_AVERAGE],
-                )
-            for k in range(twice):
-                dense[k, q] = weights[j, k // n_classes, k % n_classes]
-        window = fmin(fmax(totals[ROWS_SEEN] / 4, 200), 20000)
-        for t in range((n_rows + UPDATE_BATCH - 1) // UPDATE_BATCH):
-            start = t * UPDATE_BATCH
-            size = min(<Py_ssize_t>UPDATE_BATCH, n_rows - start)
-            mass = totals[MASS_OF_AVERAGE]
-            # Lists of the values of a column
-            n_touched = 0
-            for r in range(start, start + size):
-                for p in range(starts[r], starts[r + 1]):
-                    ahead = order[at[min(p + FETCHED_AHEAD, starts[n_rows] - 1)]]
-                    prefetch(&weights[ahead, 0, 0])
-                    prefetch(&weights[ahead, 0, n_classes - 1])
-                    prefetch(&weights[ahead, 1, n_classes - 1])
-                    prefetch(&facts[ahead, 0])
-                    q = at[p]
-                    if head[q] < 0:
-                        touched[n_touched] = <int32_t>q
-                        n_touched += 1
-                        if penalised and start:
-                            catch_up(
-                                &weights[order[q], 0, 0], &facts[order[q], 0], n_classes, metric,
-                                l2, l1, totals[PENALTIES], mass,
-                            )
-                    following[p] = head[q]
-                    row_of[p] = <int32_t>(r - start)
-                    head[q] = <int32_t>p
-            if start == 0:
-                for r in range(size):
-                    for other in range(r + 1):
-                        square = 0
-                        for q in range(n_packed):
-                            square += packed[r, q] * packed[other, q]
-                        gram[r, other] = square
-                for o in range(n_touched):
-                    p = head[touched[o]]
-                    while p >= 0:
-                        j = p
-                        while j >= 0:
-                            gram[row_of[p], row_of[j]] += values[p] * <double>values[j]
-                            j = following[j]
-                        p = following[p]
-                overlap = diagonal = trace = 0
-                for r in range(size):
-                    square = share[r] * weight[rows[r]]
-                    trace += gram[r, r] * square
-                    diagonal += (gram[r, r] * square) ** 2
-                    for other in range(r):
-                        overlap += (
-                            2 * gram[r, other] ** 2 * square * share[other] * weight[rows[other]]
-                        )
-                if trace > 0:
-                    overlap = overlap / max(size - 1, 1) * (1 - 1.0 / UPDATE_BATCH)
-                    overlap = (overlap + diagonal / UPDATE_BATCH) / trace
-                    square = 0
-                    for r in range(n_rows):
-                        square += weight[rows[r]]
-                    totals[OVERLAP] += overlap * square
-                metric = metric_of(&totals[0], n_classes)
-                if penalised:
-                    for o in range(n_touched):
-                        j = order[touched[o]]
-                        catch_up(
-                            &weights[j, 0, 0], &facts[j, 0], n_classes, metric, l2, l1,
-                            totals[PENALTIES], mass,
-                        )
-            # Scores of both iterates
-            if n_packed:
-                if floating is float:
-                    rows_scores_float(
-                        &packed[start, 0], n_packed, &in_order[0], size, size,
-                        &dense[0, 0], n_packed, n_packed, twice, &scores[0, 0],
-                    )
-                else:
-                    rows_scores_double(
-                        &packed[start, 0], n_packed, &in_order[0], size, size,
-                        &dense[0, 0], n_packed, n_packed, twice, &scores[0, 0],
-                    )
-            slope[0] = slope[1] = curve[0] = curve[1] = curve[2] = 0
-            for r in range(size):
-                z = &scores[r, 0]
-                for k in range(twice):
-                    z[k] = intercept[k // n_classes, k % n_classes] + (z[k] if n_packed else 0)
-                for p in range(starts[start + r], starts[start + r + 1]):
-                    x = values[p]
-                    w = &weights[order[at[p]], 0, 0]
-                    for k in range(twice):
-                        z[k] += x * w[k]
-                base = &offset[start + r, 0] if offset.shape[0] else NULL
-                j = rows[start + r]
-                if mass > 0:
-                    step = <floating>(-1 / mass)
-                    for k in range(n_classes):
-                        z[n_classes + k] *= step
-                    loss += blend_slope(
-                        z, base, &residuals[r, 0], n_classes, y[j], weight[j],
-                        <floating>totals[SHARE], <floating>totals[SHARE_AVERAGE],
-                        slope, curve,
-                    )
-                for k in range(n_classes):
-                    residuals[r, k] = z[k] + base[k] if base != NULL else z[k]
-                x = <floating>(weight[j] * share[start + r] / UPDATE_BATCH)
-                cost = softmax_residual(&residuals[r, 0], n_classes, y[j], x)
-                if mass == 0:
-                    loss += cost * UPDATE_BATCH / share[start + r]
-            if mass > 0:
-                part = exp(-size / window)
-                blend_step(
-                    &totals[0], part, slope, curve, 0 if offset.shape[0] else LEAST_GAIN
-                )
-            # The update
-            update = totals[UPDATES] + 1
-            part = <double>size / UPDATE_BATCH
-            follow = <floating>mass
-            if n_packed:
-                for k in range(n_classes):
-                    for q in range(n_packed):
-                        dense[twice + k, q] = 0
-                if floating is float:
-                    rows_update_float(
-                        &packed[start, 0], n_packed, &in_order[0], size, size,
-                        &dense[twice, 0], n_packed, n_packed, n_classes, 1, &residuals[0, 0],
-                    )
-                else:
-                    rows_update_double(
-                        &packed[start, 0], n_packed, &in_order[0], size, size,
-                        &dense[twice, 0], n_packed, n_packed, n_classes, 1, &residuals[0, 0],
-                    )
-                for q in range(n_packed):
-                    dense[twice + n_classes, q] = 0
-                for k in range(n_classes):
-                    for q in range(n_packed):
-                        dense[twice + n_classes, q] += dense[twice + k, q] * dense[twice + k, q]
-                for q in range(n_packed):
-                    fact = &facts[order[q], 0]
-                    fact[CURVATURE] += dense[twice + n_classes, q] / n_classes
-                    dense[twice + n_classes, q] = <floating>step_of(fact, metric)
-                for k in range(n_classes):
-                    for q in range(n_packed):
-                        x = dense[twice + n_classes, q] * dense[twice + k, q]
-                        dense[k, q] += x
-                        dense[n_classes + k, q] += follow * x
-                if penalised:
-                    for q in range(n_packed):
-                        step = <floating>part * dense[twice + n_classes, q]
-                        for k in range(n_classes):
-                            shrink(
-                                &dense[k, q], &dense[n_classes + k, q], 1, step,
-                                <floating>l2, <floating>l1, follow,
-                            )
-            for o in range(n_touched):
-                q = touched[o]
-                j = order[q]
-                for k in range(n_classes):
-                    sums[k] = 0
-                p = head[q]
-                while p >= 0:
-                    x = values[p]
-                    z = &residuals[row_of[p], 0]
-                    for k in range(n_classes):
-                        sums[k] -= x * z[k]
-                    p = following[p]
-                head[q] = -1
-                square = 0
-                for k in range(n_classes):
-                    square += sums[k] * sums[k]
-                fact = &facts[j, 0]
-                fact[CURVATURE] += square / n_classes
-                step = <floating>step_of(fact, metric)
-                w = &weights[j, 0, 0]
-                for k in range(n_classes):
-                    x = step * sums[k]
-                    w[k] += x
-                    w[n_classes + k] += follow * x
-            if fit_intercept:
-                square = 0
-                for k in range(n_classes):
-                    sums[k] = 0
-                for r in range(size):
-                    for k in range(n_classes):
-                        sums[k] += residuals[r, k]
-                for k in range(n_classes):
-                    square += sums[k] * sums[k]
-                totals[CURVATURE_INTERCEPT] += square / n_classes
-                step = <floating>(1 / (
-                    metric.floor_intercept
-                    + sqrt(totals[CURVATURE_INTERCEPT] + metric.first_intercept) / metric.reach
-                ))
-                for k in range(n_classes):
-                    intercept[0, k] -= step * sums[k]
-                    intercept[1, k] -= <floating>mass * step * sums[k]
-            totals[UPDATES] = update
-            if penalised:
-                totals[PENALTIES] += part
-            if mass > 0:
-                totals[MASS_OF_AVERAGE] *= (update + AVERAGE_POWER) / (update - 1)
-            else:
-                totals[MASS_OF_AVERAGE] = 1
-        for q in range(n_packed):
-            j = order[q]
-            facts[j, VISITED] = totals[PENALTIES]
-            for k in range(twice):
-                weights[j, k // n_classes, k % n_classes] = dense[k, q]
+        totals.last -= (c * slopes[0] - b * slopes[1]) / determinant
+        totals.average -= (a * slopes[1] - b * slopes[0]) / determinant
+    totals.last = fmin(fmax(totals.last, least), LARGEST_GAIN)
+    totals.average = fmin(fmax(totals.average, 0), 1)
     return loss
 
 
-def stream_coef(
+cdef void residuals_of(
+    const floating *scores, const floating *offset, floating *residuals, Py_ssize_t n_classes,
+    const Py_ssize_t *y, const floating *weight, const double *share, Py_ssize_t n_rows,
+) noexcept nogil:
+    """``s (S(z) - y) / BATCH`` of the scores that W has."""
+    cdef Py_ssize_t r, k
+    cdef floating *z
+    for r in range(n_rows):
+        z = &residuals[r * n_classes]
+        for k in range(n_classes):
+            z[k] = scores[r * 2 * n_classes + k]
+            if offset != NULL:
+                z[k] += offset[r * n_classes + k]
+        softmax_residual(z, n_classes, y[r], <floating>(weight[r] * share[r] / BATCH))
+
+
+cdef void step_dense(
+    const floating *dense, Py_ssize_t n_dense, Py_ssize_t n_rows, floating *residuals,
+    floating *packed, Py_ssize_t n_classes, Column *columns, const int32_t *order,
+    const Totals *totals, const Metric *metric,
+) noexcept nogil:
+    """The Adagrad step of the dense columns."""
+    cdef Py_ssize_t q, k
+    cdef floating move, mass = <floating>totals.mass
+    cdef floating *descent = &packed[2 * n_classes * n_dense]
+    cdef floating *step = &packed[3 * n_classes * n_dense]
+    for q in range((n_classes + 1) * n_dense):
+        descent[q] = 0
+    rows_update(
+        dense, n_dense, IN_ORDER, n_rows, n_rows, descent, n_dense, n_dense, n_classes, 1, residuals
+    )
+    for k in range(n_classes):
+        for q in range(n_dense):
+            step[q] += descent[k * n_dense + q] * descent[k * n_dense + q]
+    for q in range(n_dense):
+        columns[order[q]].curvature += totals.growth * step[q] / n_classes
+        step[q] = <floating>step_of(columns[order[q]].curvature, metric)
+    for k in range(n_classes):
+        for q in range(n_dense):
+            move = step[q] * descent[k * n_dense + q]
+            packed[k * n_dense + q] += move
+            packed[(n_classes + k) * n_dense + q] += mass * move
+
+
+cdef void step_sparse(
+    const floating *values, const Links *links, const floating *residuals, floating *descent,
+    floating *weights, Py_ssize_t n_classes, Column *columns, const Totals *totals,
+    const Metric *metric,
+) noexcept nogil:
+    """The Adagrad step of the columns that are linked."""
+    cdef Py_ssize_t c, j, k
+    cdef int32_t p
+    cdef double square
+    cdef floating x, step, mass = <floating>totals.mass
+    cdef const floating *z
+    cdef floating *w
+    for c in range(links.n_columns):
+        j = links.columns[min(c + FETCHED_AHEAD, links.n_columns - 1)]
+        prefetch(&columns[j].curvature)
+        prefetch(&links.head[j])
+        j = links.columns[c]
+        for k in range(n_classes):
+            descent[k] = 0
+        p = links.head[j]
+        while p > 0:
+            x = values[p - 1]
+            z = &residuals[links.row[p - 1] * n_classes]
+            for k in range(n_classes):
+                descent[k] -= x * z[k]
+            p = links.following[p - 1]
+        square = 0
+        for k in range(n_classes):
+            square += descent[k] * descent[k]
+        columns[j].curvature += totals.growth * square / n_classes
+        step = <floating>step_of(columns[j].curvature, metric)
+        w = &weights[j * 2 * n_classes]
+        for k in range(n_classes):
+            x = step * descent[k]
+            w[k] += x
+            w[n_classes + k] += mass * x
+
+
+cdef void step_intercept(
+    const floating *residuals, Py_ssize_t n_rows, floating *descent, floating *intercept,
+    Py_ssize_t n_classes, Totals *totals, const Metric *metric,
+) noexcept nogil:
+    """The Adagrad step of the column of ones."""
+    cdef Py_ssize_t r, k
+    cdef double square = 0
+    cdef floating step, mass = <floating>totals.mass
+    for k in range(n_classes):
+        descent[k] = 0
+    for r in range(n_rows):
+        for k in range(n_classes):
+            descent[k] -= residuals[r * n_classes + k]
+    for k in range(n_classes):
+        square += descent[k] * descent[k]
+    totals.curvature_intercept += totals.growth * square / n_classes
+    square = totals.curvature_intercept * metric.forgotten + metric.first_intercept
+    step = <floating>(1 / (metric.floor_intercept + sqrt(square) / metric.reach))
+    for k in range(n_classes):
+        intercept[k] += step * descent[k]
+        intercept[n_classes + k] += mass * step * descent[k]
+
+
+cdef void count_update(Totals *totals, Py_ssize_t n_rows) noexcept nogil:
+    """Follow the iterate with the average, by the mass of W - A alone."""
+    cdef double t
+    totals.updates += 1
+    totals.iterates += totals.growth
+    totals.penalties += <double>n_rows / BATCH
+    t = totals.iterates / totals.growth
+    if totals.mass > 0:
+        totals.mass *= (t + AVERAGE_POWER) / fmax(t - 1, LEAST_AGE)
+    else:
+        totals.mass = 1
+
+
+# The rule
+
+def learn(
+    floating[:, :, ::1] weights, floating[:, ::1] intercept, double[:, ::1] columns,
+    double[::1] totals, block, room, double l2, double l1, bint fit_intercept, double half_lives,
+):
+    """Learn a block of rows; returns the sum of their ``s CE`` before, and the number of columns
+
+    at the head of ``visited`` that the next block has to visit.
+    """
+    cdef floating[::1] dense = block.dense, data = block.data
+    cdef int32_t[::1] indices = block.indices, indptr = block.indptr
+    cdef const Py_ssize_t[::1] y = block.y
+    cdef const floating[::1] weight = block.weight
+    cdef const floating[::1] offsets = block.offset
+    cdef double[:, ::1] met = room.met
+    cdef int32_t[::1] visited = room.visited
+    cdef int32_t[::1] place = room.place, starts = room.starts
+    cdef floating[::1] packed = room.packed, scores = room.scores, residuals = room.residuals
+    cdef floating[::1] descent = room.descent
+    cdef int32_t[::1] head = room.head
+    cdef int32_t[:, ::1] links_room = room.links
+    cdef Py_ssize_t n_features = weights.shape[0], n_classes = weights.shape[2]
+    cdef Py_ssize_t twice = 2 * n_classes, n_rows = y.shape[0]
+    cdef Py_ssize_t n_dense = block.n_dense, n_visited, batch, start, size
+    cdef Column *column = <Column *>&columns[0, 0]
+    cdef Totals *total = <Totals *>&totals[0]
+    cdef Links links
+    cdef Metric metric
+    cdef Met *sums = <Met *>&met[0, 0]
+    cdef double[BLOCK] share
+    cdef double[BATCH * BATCH] gram
+    cdef double loss = 0, block_weight = 0
+    cdef Py_ssize_t r
+    cdef const floating *offset
+    cdef const floating *part
+    cdef const int32_t *order  # the dense columns
+    links.head, links.columns = &head[0], &links_room[0, 0]
+    links.following, links.row = &links_room[1, 0], &links_room[2, 0]
+    with nogil:
+        for r in range(n_rows):
+            block_weight += weight[r]
+        total.growth *= exp2(half_lives)
+        total.rows += total.growth * n_rows
+        total.weight += total.growth * block_weight
+        # Moments
+        if indptr.shape[0]:
+            n_visited = meet_csr(
+                &data[0], &indices[0], &indptr[0], n_rows, &weight[0], column, sums, &visited[0],
+                n_dense,
+            )
+        else:
+            meet_dense(&dense[0], n_rows, n_features, &weight[0], column, sums)
+            n_visited = visit_dense(column, sums, n_features, &visited[0])
+        learn_moments(total, column, sums, &visited[0], n_visited)
+        # Scales
+        rescale(
+            total, column, &visited[0], n_visited, fit_intercept, &weights[0, 0, 0],
+            &intercept[0, 0], n_classes,
+        )
+        # Scaled rows
+        order = &visited[0]
+        if indptr.shape[0]:
+            n_dense = frequent_first(column, &visited[0], n_visited, &place[0])
+            scale_csr(
+                &data[0], &indices[0], &indptr[0], n_rows, column, &visited[0], n_dense, &place[0],
+                &dense[0], &starts[0],
+            )
+        else:
+            n_dense, order = n_features, &place[0]
+            scale_dense(&dense[0], n_rows, n_features, column)
+        weigh_rows(total, &dense[0], n_dense, &data[0], &starts[0], n_rows, &weight[0], share)
+        # Metric
+        size = min(<Py_ssize_t>BATCH, n_rows)
+        link(
+            &links, &indices[0], &starts[0], size, starts[n_rows], &weights[0, 0, 0], n_classes,
+            column,
+        )
+        products(gram, &dense[0], n_dense, &data[0], &links, size)
+        total.overlap += total.growth * block_weight * overlap_of(gram, &weight[0], share, size)
+        unlink(&links)
+        metric = metric_of(total, n_classes)
+        if l2 > 0 or l1 > 0:
+            penalise(
+                column, &visited[0], n_visited, &weights[0, 0, 0], n_classes, total, &metric, l2, l1
+            )
+        pack(&weights[0, 0, 0], order, n_dense, twice, &packed[0])
+        for batch in range((n_rows + BATCH - 1) // BATCH):
+            start = batch * BATCH
+            size = min(<Py_ssize_t>BATCH, n_rows - start)
+            part = &dense[start * n_dense]
+            offset = &offsets[start * n_classes] if offsets.shape[0] else NULL
+            link(
+                &links, &indices[0], &starts[start], size, starts[n_rows], &weights[0, 0, 0],
+                n_classes, column,
+            )
+            score(
+                part, n_dense, &packed[0], &data[0], &indices[0], &starts[start], size,
+                &weights[0, 0, 0], &intercept[0, 0], twice, &scores[0],
+            )
+            loss += learn_blend(
+                total, &scores[0], offset, &residuals[0], n_classes, &y[start], &weight[start], size
+            )
+            residuals_of(
+                &scores[0], offset, &residuals[0], n_classes, &y[start], &weight[start],
+                &share[start], size,
+            )
+            step_dense(
+                part, n_dense, size, &residuals[0], &packed[0], n_classes, column, order,
+                total, &metric,
+            )
+            step_sparse(
+                &data[0], &links, &residuals[0], &descent[0], &weights[0, 0, 0], n_classes, column,
+                total, &metric,
+            )
+            if fit_intercept:
+                step_intercept(
+                    &residuals[0], size, &descent[0], &intercept[0, 0], n_classes, total, &metric
+                )
+            unlink(&links)
+            count_update(total, size)
+        unpack(&weights[0, 0, 0], order, n_dense, twice, &packed[0])
+    return loss, n_dense
+
+
+def export(
     const floating[:, :, ::1] weights, const floating[:, ::1] intercept,
-    double[:, ::1] facts, const double[::1] totals, double l2, double l1,
+    double[:, ::1] columns, double[::1] totals, double l2, double l1,
     const floating[:, ::1] base, floating[:, ::1] coef, double[::1] shown_intercept,
 ):
-    """One iterate in the coordinates of X: ``coef``, and what it adds to the intercept."""
+    """Set ``coef`` to base and blend, in the coordinates of X; add the blend to the intercept."""
     cdef Py_ssize_t j, k, n_classes = intercept.shape[1]
-    cdef bint penalised = l2 > 0 or l1 > 0
-    cdef double scale
-    cdef double gain = totals[SHARE], average = (
-        -totals[SHARE_AVERAGE] / totals[MASS_OF_AVERAGE]
-        if totals[MASS_OF_AVERAGE] > 0 else 0
-    )
+    cdef Totals *total = <Totals *>&totals[0]
+    cdef Column *column
     cdef Metric metric
-    cdef floating last, shown, factor, reach, part
-    cdef floating part_last = <floating>gain, part_average = <floating>average
-    cdef const floating *w
-    cdef double *fact
+    cdef double length, average = -total.average / total.mass if total.mass > 0 else 0
+    cdef floating w, factor, reach
+    cdef floating part_last = <floating>total.last, part_average = <floating>average
     with nogil:
-        metric = metric_of(&totals[0], n_classes)
+        metric = metric_of(total, n_classes)
         for k in range(n_classes):
-            shown_intercept[k] += gain * intercept[0, k] + average * intercept[1, k]
+            shown_intercept[k] += total.last * intercept[0, k] + average * intercept[1, k]
         for j in range(coef.shape[0]):
+            column = <Column *>&columns[j, 0]
+            length = (total.penalties - column.penalised) * step_of(column.curvature, &metric)
+            factor = <floating>(column.scale / (1 + length * l2))
+            reach = <floating>(length * l1)
             for k in range(n_classes):
-                coef[j, k] = base[j, k] if base.shape[0] else 0
-            fact = &facts[j, 0]
-            if fact[COUNT_SEEN] == 0:
-                continue
-            scale, factor, reach = fact[SCALE_OF], 1, 0
-            if penalised and totals[PENALTIES] > fact[VISITED]:
-                part = <floating>((totals[PENALTIES] - fact[VISITED]) * step_of(fact, metric))
-                factor = 1 / (1 + part * <floating>l2)
-                reach = part * <floating>l1
-            w = &weights[j, 0, 0]
+                w = weights[j, 0, k]
+                coef[j, k] = factor * (
+                    part_last * (w - max(-reach, min(w, reach)))
+                    + part_average * weights[j, 1, k]
+                )
+            if l1 > 0:
+                for k in range(n_classes):
+                    if fabs(weights[j, 0, k]) <= reach:
+                        coef[j, k] = 0
+            if column.centre != 0:
+                for k in range(n_classes):
+                    shown_intercept[k] -= column.centre * coef[j, k]
+            if base.shape[0]:
+                for k in range(n_classes):
+                    coef[j, k] += base[j, k]
+
+
+def renormalise(
+    floating[:, :, ::1] weights, floating[:, ::1] intercept, double[:, ::1] columns,
+    double[::1] totals,
+):
+    """Count in new units what has grown large: by powers of two, so that nothing is rounded."""
+    cdef Py_ssize_t i, j, k, n_classes = intercept.shape[1]
+    cdef Totals *total = <Totals *>&totals[0]
+    cdef Column *column
+    cdef double unit
+    cdef floating factor
+    with nogil:
+        if total.growth > LARGE_GROWTH:
+            unit = exp2(-floor(log2(total.growth)))
+            for i in range(N_SUMS + 1):
+                totals[i] *= unit
+            for j in range(columns.shape[0]):
+                column = <Column *>&columns[j, 0]
+                column.count *= unit
+                column.spread *= unit
+                column.curvature *= unit
+        if total.mass > LARGE_MASS:
+            unit = exp2(-floor(log2(total.mass)))
+            total.mass *= unit
+            factor = <floating>unit
             for k in range(n_classes):
-                last = w[k]
-                if reach > 0:
-                    last -= max(-reach, min(last, reach))
-                shown = factor * (part_last * last + part_average * w[n_classes + k])
-                shown = <floating>scale * shown if last != 0 or l1 == 0 else 0
-                coef[j, k] += shown
-                if fact[CENTRE] != 0:
-                    shown_intercept[k] -= fact[CENTRE] * shown
+                intercept[1, k] *= factor
+                for j in range(weights.shape[0]):
+                    weights[j, 1, k] *= factor

@@ -12,7 +12,7 @@ from skl_softmax._penalties import Penalty
 from skl_softmax._schedules import Steps
 from skl_softmax._softmax import cross_entropy, scores, softmax
 from skl_softmax._solvers import SGD, Parameters, Streaming, _streaming
-from skl_softmax._stream import Method, Rows, State, partial_pass
+from skl_softmax._stream import Method, Rows, State, partial_pass, raise_interrupt
 
 N, D, K = 600, 9, 3
 NO_PENALTY = Penalty()
@@ -406,24 +406,60 @@ def test_state_does_not_grow(rng):
     assert sum(a.nbytes for a in arrays.values()) < D * (2 * K * 8 + 64) + 2 * K * 8 + 200
 
 
-def test_failure_leaves_the_state(rng, monkeypatch):
-    """An interrupt in the middle of a pass leaves the state that came in as it was."""
-    data = make_rows(rng)
+def fail_at_second_block(monkeypatch, error):
+    """The second block that is learnt raises an error."""
+    blocks = iter([True, False])
+
+    def learn(*args):
+        if next(blocks):
+            return kernel(*args)
+        raise error
+
+    kernel = _streaming._stream_kernels.learn
+    monkeypatch.setattr(_streaming._stream_kernels, "learn", learn)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+def test_failure_leaves_the_state(container, rng, monkeypatch):
+    """An error in the middle of a pass leaves the state that came in as it was."""
+    data = make_rows(rng, container=container)
     stream = Stream().learn(cut(data, 0, 256))
     before = pickle.dumps(stream.state)
-    calls = iter([True, False])
+    fail_at_second_block(monkeypatch, MemoryError)
 
-    def interrupted(*args):
-        if next(calls):
-            return learn(*args)
-        raise KeyboardInterrupt
-
-    learn = _streaming._kernels.stream_learn
-    monkeypatch.setattr(_streaming._kernels, "stream_learn", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(MemoryError):
         partial_pass(stream.params.copy(), stream.state, stream.method, data)
 
     assert pickle.dumps(stream.state) == before
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+def test_interrupt_leaves_what_was_learnt(container, rng, monkeypatch):
+    """An interrupt between blocks leaves what the blocks before it have taught."""
+    data = make_rows(rng, container=container)
+    expected = Stream().learn(cut(data, 0, 256))
+    fail_at_second_block(monkeypatch, KeyboardInterrupt)
+
+    stream = Stream().learn(data)
+
+    assert_same(stream, expected, rtol=0)
+    assert stream.state.t == expected.state.t
+    assert stream.value == pytest.approx(expected.value)
+    with pytest.raises(KeyboardInterrupt):
+        raise_interrupt(stream.state)
+    raise_interrupt(stream.state)  # once
+
+
+def test_interrupt_before_the_first_block_leaves_all(rng, monkeypatch):
+    """Where nothing was learnt yet, an interrupt is a failure."""
+    stream = Stream().learn(make_rows(rng))
+
+    def learn(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_streaming._stream_kernels, "learn", learn)
+    with pytest.raises(KeyboardInterrupt):
+        stream.learn(make_rows(rng))
 
 
 def test_objective_is_the_progressive_loss(rng):

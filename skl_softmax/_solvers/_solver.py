@@ -89,6 +89,7 @@ class Slots:
     arrays: dict[str, Floats]
     t: int = 0  # updates made with this memory
     n_averaged: int = 0
+    interrupt: KeyboardInterrupt | None = None  # that ended the last pass after a whole batch
 
     def copy(self) -> "Slots":
         """A copy that shares no memory."""
@@ -141,6 +142,10 @@ class Solver(ABC):
             self.step(params, slots, G, g, float(eta))
         params.moved()
         return loss
+
+    def updates(self, slots: Slots, rows: Pass) -> int:
+        """How many updates the pass has made: one a batch."""
+        return len(rows.eta)
 
     def settle(self, params: Parameters, slots: Slots, features: Codes) -> None:  # noqa: B027
         """Apply to ``params`` what a compiled pass has put off; most put nothing off."""

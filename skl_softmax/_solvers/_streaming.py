@@ -42,24 +42,28 @@ base. A block takes its size again as room, CSR or dense; a pass changes the sta
 holds what the features that it meets had before, to put it back should it fail.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skl_softmax import _stream_kernels as _kernels
+from skl_softmax import _stream_kernels
 from skl_softmax._softmax import Codes, Floats, scores
 from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
 
-_BLOCK = 256  # rows whose moments are learnt together
-_HEAVY = 1e15  # mass of the average from which it is counted anew, before float32 overflows
-_MANY = 0.25  # non-zeros a feature in a pass, from which to copy all features costs less than some
+_AT = {name: place for place, name in enumerate(_stream_kernels.TOTALS)}  # in the array `totals`
+_FREQUENT = _stream_kernels.COLUMN.index("frequent")
+_LARGE, _SMALL = {"weights", "columns"}, {"weights_intercept", "totals"}
 _FIRST_BLEND = 1.0, 0.5  # midway between the iterates; a base alone begins as it is
 
 
 @dataclass
 class StreamSlots(Slots):
     """The state, which a pass changes in place: copying it would cost more than many passes."""
+
+    made: int = 0  # updates of the last pass
 
     def copy(self) -> Slots:
         """Not a copy of the arrays: a pass that fails puts back what it has changed."""
@@ -70,6 +74,8 @@ class StreamSlots(Slots):
 class Streaming(Solver):
     """The stream. Its state is more than slots like the parameters, so `start` is its own."""
 
+    half_life: float | None = None
+
     @property
     def memory(self) -> dict[str, type | None]:
         return {}
@@ -77,47 +83,56 @@ class Streaming(Solver):
     def start(self, params: Parameters) -> Slots:
         """Nothing seen yet."""
         (d, K), dtype = params.coef.shape, params.coef.dtype
-        totals = np.zeros(_kernels.STREAM_TOTALS)
+        totals = np.zeros(len(_AT))
+        totals[_AT["growth"]] = 1
         arrays: dict[str, Floats] = {
             # W and (W - A) mass: side by side, since they are visited together
             "weights": np.zeros((d, 2, K), dtype),
             "weights_intercept": np.zeros((2, K), dtype),
-            "facts": np.zeros((d, _kernels.STREAM_FACTS)),
+            "columns": np.zeros((d, len(_stream_kernels.COLUMN))),
             "totals": totals,
         }
         if params.coef.any() or params.intercept.any():
             arrays["base"] = params.coef * dtype.type(params.scale)
             arrays["base_intercept"] = params.intercept.copy()
         else:
-            totals[[_kernels.STREAM_LAST, _kernels.STREAM_AVERAGE]] = _FIRST_BLEND
+            totals[[_AT["last"], _AT["average"]]] = _FIRST_BLEND
         return StreamSlots(arrays)
 
     def remembers(self, slots: Slots) -> bool:
-        return "facts" in slots.arrays
+        return "columns" in slots.arrays
 
     def step(self, params: Parameters, slots: Slots, G: Floats, g: Floats, eta: float) -> None:
         raise NotImplementedError  # the moments need rows, not their gradient
 
     def run(self, params: Parameters, slots: Slots, rows: Pass) -> float:
-        n, size, loss = len(rows.rows), rows.batch_size, 0.0
-        learner = _Learner(self, slots, rows)
+        """Learn the rows, block by block, in place; returns the sum of ``s CE`` met on the way.
+
+        An interrupt ends the pass after a block and is left in the slots, to be raised when what
+        was learnt is safe. Any other failure, or an overflow, leaves the slots as they were.
+        """
+        assert isinstance(slots, StreamSlots)
+        learner = _Learner(self, slots.arrays, rows)
         try:
-            for batch in range(0, n, size):
-                stop = min(batch + size, n)
-                for start in range(batch, stop, _BLOCK):
-                    loss += learner.learn(rows.rows[start : min(start + _BLOCK, stop)])
+            for block in _blocks(rows):
+                learner.learn(block)
+        except KeyboardInterrupt as interrupt:
+            if slots.arrays["totals"][_AT["updates"]] == slots.t:
+                raise
+            slots.interrupt = interrupt
         except BaseException:
             learner.put_back()
             raise
-        totals = slots.arrays["totals"]
-        if totals[_kernels.STREAM_MASS] > _HEAVY:
-            unit = 2.0 ** np.floor(np.log2(totals[_kernels.STREAM_MASS]))  # exact at any time
-            slots.arrays["weights"][:, 1] /= unit
-            slots.arrays["weights_intercept"][1] /= unit
-            totals[_kernels.STREAM_MASS] /= unit
-        slots.t = int(slots.arrays["totals"][_kernels.STREAM_UPDATES])
         self._show(params, slots.arrays)
-        return loss
+        if not (np.isfinite(params.norms(False)[0]) and np.isfinite(params.intercept).all()):
+            learner.put_back()
+            return np.nan
+        updates = int(slots.arrays["totals"][_AT["updates"]])
+        slots.made, slots.t = updates - slots.t, updates
+        return learner.mean_loss * float(rows.weight[rows.rows].sum(dtype=np.float64))
+
+    def updates(self, slots: Slots, rows: Pass) -> int:
+        return slots.made if isinstance(slots, StreamSlots) else 0
 
     def with_class(
         self, params: Parameters, slots: Slots, position: int
@@ -130,27 +145,26 @@ class Streaming(Solver):
         dtype, K = params.coef.dtype, len(params.intercept)
         arrays = {name: array.copy() for name, array in slots.arrays.items()}
         totals = arrays["totals"]
-        for name in arrays.keys() - {"facts", "totals"}:
+        for name in arrays.keys() - {"columns", "totals"}:
             centred = arrays[name] - arrays[name].mean(axis=-1, keepdims=True)
             arrays[name] = np.insert(centred, position, 0, axis=-1)
         if self.fit_intercept:
-            start = np.log(K / (totals[_kernels.STREAM_ROWS] + 1))
+            start = np.log(K / (totals[_AT["rows"]] / totals[_AT["growth"]] + 1))
             if "base" in arrays:
                 arrays["base_intercept"][position] = start
             else:
-                arrays["weights_intercept"][0, position] = start / totals[_kernels.STREAM_LAST]
+                arrays["weights_intercept"][0, position] = start / totals[_AT["last"]]
         slots = replace(slots, arrays=arrays)
-        d = len(params.coef)
-        params = Parameters(np.empty((d, K + 1), dtype), np.empty(K + 1, dtype))
+        params = Parameters(np.empty((len(params.coef), K + 1), dtype), np.empty(K + 1, dtype))
         self._show(params, arrays)
         return params, slots
 
     def _show(self, params: Parameters, arrays: dict[str, Floats]) -> None:
-        """Write what the user gets into ``params``: the blend, in the coordinates of X."""
+        """Write what the user gets into ``params``: base and blend, in the coordinates of X."""
         base = arrays.get("base", np.empty((0, 0), params.coef.dtype))
         intercept = np.zeros(len(params.intercept)) + arrays.get("base_intercept", 0)
-        _kernels.stream_coef(
-            arrays["weights"], arrays["weights_intercept"], arrays["facts"], arrays["totals"],
+        _stream_kernels.export(
+            arrays["weights"], arrays["weights_intercept"], arrays["columns"], arrays["totals"],
             self.penalty.l2, self.penalty.l1, base, params.coef, intercept,
         )  # fmt: skip
         params.intercept[...] = intercept if self.fit_intercept else 0
@@ -158,115 +172,124 @@ class Streaming(Solver):
         params.moved()
 
 
-class _Learner:
-    """Learns blocks of rows of one pass, in place; holds the room that this takes."""
+def _blocks(rows: Pass) -> Iterator[Codes]:
+    """The rows, cut where batches end, and else where a block is full."""
+    n, size = len(rows.rows), rows.batch_size
+    for batch in range(0, n, size):
+        stop = min(batch + size, n)
+        for start in range(batch, stop, _stream_kernels.BLOCK_ROWS):
+            yield rows.rows[start : min(start + _stream_kernels.BLOCK_ROWS, stop)]
 
-    def __init__(self, solver: Streaming, slots: Slots, rows: Pass) -> None:
-        self._solver, self._rows, self._arrays = solver, rows, slots.arrays
-        facts, totals = self._arrays["facts"], self._arrays["totals"]
-        self._d, _, K = self._arrays["weights"].shape
-        self._dtype = self._arrays["weights"].dtype
-        share = _kernels.STREAM_PACKED * totals[_kernels.STREAM_WEIGHT]
-        self._packed = np.flatnonzero(facts[:, _kernels.STREAM_COUNT] > share)
-        self._place = np.zeros(self._d, np.int32)
-        batch = _kernels.STREAM_BATCH
-        self._batch = (
-            np.empty((batch, 2 * K), self._dtype),
-            np.empty((batch, K), self._dtype),
-            np.empty(K, self._dtype),
-        )
-        self._block = np.empty(_BLOCK), np.empty((batch, batch))
-        self._starts, self._in_order = np.zeros(_BLOCK + 1, np.intp), np.arange(batch)
-        self._small = {name: self._arrays[name].copy() for name in ("totals", "weights_intercept")}
-        self._changed = np.zeros(self._d, bool)
-        self._before: list[tuple[Codes, Floats, Floats]] = []  # features, and what they had
-        if rows.dense or rows.X.nnz > _MANY * self._d:
-            self._keep(np.arange(self._d))
-        self._make_room(0, 0)
+
+@dataclass
+class _Block:
+    """Some rows, for the kernel to overwrite: a dense array, or CSR with room for dense columns."""
+
+    dense: Floats  # flat
+    data: Floats
+    indices: NDArray[np.int32]
+    indptr: NDArray[np.int32]
+    y: Codes
+    weight: Floats
+    offset: Floats  # flat: what the base adds to the scores, if there is one
+    n_dense: int  # columns that are to be visited, whether they have non-zeros or not
+
+
+class _Room:
+    """Room for one pass."""
+
+    def __init__(self, d: int, K: int, dtype: Any) -> None:
+        batch = _stream_kernels.BATCH_ROWS
+        self._K = K
+        self.met = np.zeros((d, 3))
+        self.visited, self.place, self.head = np.zeros((3, d), np.int32)
+        self.starts = np.zeros(_stream_kernels.BLOCK_ROWS + 1, np.int32)
+        self.scores = np.empty(batch * 2 * K, dtype)
+        self.residuals, self.descent = np.empty(batch * K, dtype), np.empty(K, dtype)
+        self.packed, self.links = np.empty(0, dtype), np.empty((3, 0), np.int32)
+
+    def make(self, n_dense: int, n_values: int) -> None:
+        """Make room for a block with so many dense columns and other non-zeros."""
+        if (3 * self._K + 1) * n_dense > len(self.packed):
+            self.packed = np.empty((3 * self._K + 1) * n_dense, self.packed.dtype)
+        if n_values > self.links.shape[1]:
+            self.links = np.empty((3, n_values), np.int32)
+
+
+class _Learner:
+    """Learns the blocks of one pass in place, and knows what was there before."""
+
+    def __init__(self, solver: Streaming, arrays: dict[str, Floats], rows: Pass) -> None:
+        self._solver, self._arrays, self._rows = solver, arrays, rows
+        d, _, K = arrays["weights"].shape
+        self._room = _Room(d, K, arrays["weights"].dtype)
+        frequent = np.flatnonzero(arrays["columns"][:, _FREQUENT])
+        self._n_dense = len(frequent)
+        self._room.visited[: self._n_dense] = frequent
+        self._features: Any = slice(None)
+        if rows.dense:
+            self._room.place[:] = np.arange(d)
+        else:
+            used = np.zeros(d, bool)
+            used[rows.X.indices] = used[frequent] = True
+            self._features = np.flatnonzero(used)
+        self._before = {name: array.copy() for name, array in arrays.items() if name in _SMALL}
+        for name in _LARGE:
+            array = arrays[name]
+            self._before[name] = array.copy() if rows.dense else array[self._features]
+        self._loss, self._weight = 0.0, 0.0
+
+    @property
+    def mean_loss(self) -> float:
+        """Weighted mean of the loss that rows had before they were learnt."""
+        return self._loss / self._weight if self._weight else 0.0
 
     def put_back(self) -> None:
         """Undo everything."""
-        for features, weights, facts in self._before:
-            self._arrays["weights"][features] = weights
-            self._arrays["facts"][features] = facts
-        for name, array in self._small.items():
-            self._arrays[name][...] = array
+        for name, array in self._before.items():
+            self._arrays[name][self._features if name in _LARGE else slice(None)] = array
 
-    def _keep(self, columns: Codes) -> None:
-        """Note what features have that this pass has not changed yet."""
-        new = columns[~self._changed[columns]]
-        if len(new) == self._d:
-            self._before.append((new, self._arrays["weights"].copy(), self._arrays["facts"].copy()))
-        elif len(new):
-            self._before.append((new, self._arrays["weights"][new], self._arrays["facts"][new]))
-        self._changed[new] = True
+    def learn(self, rows: Codes) -> None:
+        """Learn rows of X."""
+        block = self._block(rows)
+        arrays, penalty = self._arrays, self._solver.penalty
+        half_lives = len(rows) / self._solver.half_life if self._solver.half_life else 0.0
+        loss, self._n_dense = _stream_kernels.learn(
+            arrays["weights"], arrays["weights_intercept"], arrays["columns"], arrays["totals"],
+            block, self._room, penalty.l2, penalty.l1, self._solver.fit_intercept, half_lives,
+        )  # fmt: skip
+        for state in arrays, self._before:
+            _stream_kernels.renormalise(
+                state["weights"], state["weights_intercept"], state["columns"], state["totals"]
+            )
+        self._loss += loss
+        self._weight += float(block.weight.sum(dtype=np.float64))
 
-    def _make_room(self, n_columns: int, n_values: int) -> None:
-        self._met, self._scale = np.empty((n_columns, 3)), np.empty((2, n_columns))
-        self._columns, self._order = np.empty((2, n_columns), np.intp)
-        self._lists = np.full((2, n_columns), -1, np.int32)
-        self._values = np.empty(n_values, self._dtype)
-        self._at, self._links = np.empty(n_values, np.int32), np.empty((2, n_values), np.int32)
-
-    def learn(self, block: Codes) -> float:
-        """Learn rows ``block`` of X; returns the sum of ``s CE`` that the blend had before."""
-        arrays, solver = self._arrays, self._solver
-        X, y, weight = self._rows.X, self._rows.y, self._rows.weight
-        weights, intercept = arrays["weights"], arrays["weights_intercept"]
-        facts, totals, penalty = arrays["facts"], arrays["totals"], solver.penalty
-        order, packed = self._scaled(X, weight, block)
+    def _block(self, rows: Codes) -> _Block:
+        arrays, room = self._arrays, self._room
+        X, weight = self._rows.X[rows], self._rows.weight[rows]
+        d, dtype = len(arrays["weights"]), weight.dtype
+        offset = np.empty(0, dtype)
         if "base" in arrays:
-            offset = scores(X[block], arrays["base"], arrays["base_intercept"])
+            offset = scores(X, arrays["base"], arrays["base_intercept"]).ravel()
+        if self._rows.dense:
+            room.make(d, 0)
+            none = np.empty(0, np.int32)
+            dense, data, indices, indptr = np.ravel(X), np.empty(0, dtype), none, none
         else:
-            offset = np.empty((0, 0), self._dtype)
-        return _kernels.stream_learn(
-            packed, self._values, self._at, self._starts, order, y, weight, block, offset,
-            penalty.l2, penalty.l1, solver.fit_intercept, facts, totals, weights, intercept,
-            *self._block, np.empty((3 * weights.shape[2] + 1, packed.shape[1]), self._dtype),
-            *self._batch, self._lists, self._links, self._in_order,
-        )  # fmt: skip
+            room.visited[: self._n_dense].sort()  # the order that the next pass would find
+            n_dense = self._most_dense(X, weight)
+            room.make(n_dense, X.nnz)
+            dense, data = np.empty(len(rows) * n_dense, dtype), X.data
+            indices = X.indices.astype(np.int32, copy=False)
+            indptr = X.indptr.astype(np.int32, copy=False)
+        return _Block(
+            dense, data, indices, indptr, self._rows.y[rows], weight, offset, self._n_dense
+        )
 
-    def _scaled(self, X: Any, weight: Floats, block: Codes) -> tuple[Codes, Floats]:
-        """Learn the moments of rows, then scale them.
-
-        Returns the columns that they meet, and the part of the rows in the first, frequent ones of
-        them as a dense array; the other values are in the room for them.
-        """
-        arrays = self._arrays
-        facts, totals = arrays["facts"], arrays["totals"]
-        dense = isinstance(X, np.ndarray)
-        if dense:
-            n_values, n_columns = len(block) * self._d, self._d
-        else:
-            n_values = int((X.indptr[block + 1] - X.indptr[block]).sum())
-            n_columns = min(self._d, n_values + len(self._packed))
-        if n_columns > len(self._columns) or n_values > len(self._values):
-            self._make_room(n_columns, n_values)
-        if dense:
-            _kernels.stream_moments_dense(X, weight, block, facts, self._met, self._columns)
-        else:
-            self._columns[: len(self._packed)] = self._packed
-            n_columns = _kernels.stream_moments_csr(
-                X.data, X.indices, X.indptr, weight, block, facts, self._met, self._columns,
-                len(self._packed), self._place,
-            )  # fmt: skip
-        self._keep(self._columns[:n_columns])
-        order = self._order[:n_columns]
-        n_packed = _kernels.stream_scales(
-            self._columns[:n_columns], self._met, float(weight[block].sum(dtype=np.float64)),
-            len(block), self._solver.fit_intercept, facts, totals, arrays["weights"],
-            arrays["weights_intercept"], order, self._place,
-        )  # fmt: skip
-        self._packed = np.sort(order[:n_packed])  # as the next pass would find them
-        packed = np.empty((len(block), n_packed), self._dtype)
-        if dense:
-            _kernels.stream_rows_dense(
-                X, block, order, facts, self._scale,
-                packed, self._values, self._at, self._starts,
-            )  # fmt: skip
-        else:
-            _kernels.stream_rows_csr(
-                X.data, X.indices, X.indptr, block, order, self._place, facts,
-                packed, self._values, self._at, self._starts,
-            )  # fmt: skip
-        return order, packed
+    def _most_dense(self, X: Any, weight: Floats) -> int:
+        """Bound on the columns with non-zeros in over half of all rows: twice those of a row."""
+        totals = self._arrays["totals"]
+        a_row = [totals[_AT["nonzeros"]] / max(totals[_AT["weight"]], 1e-300)]
+        a_row.append(np.average(np.diff(X.indptr), weights=weight.astype(np.float64)))
+        return min(X.shape[1], int(2 * max(a_row)) + 1)
