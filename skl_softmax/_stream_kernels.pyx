@@ -33,7 +33,7 @@ cdef struct Column:
 
 # What is known of the whole stream. The first line of sums grows by `growth` a row.
 cdef struct Totals:
-    double weight, rows, iterates, nonzeros, squares, overlap, cold, cold_log, curvature_intercept
+    double weight, rows, iterates, nonzeros, squares, cold, cold_log, curvature_intercept
     double growth  # 2^(rows / half_life)
     double updates
     double mass  # by which W - A is multiplied
@@ -46,7 +46,7 @@ COLUMN = (
     "count", "mean", "spread", "frequent", "centre", "scale", "curvature", "penalised",
 )
 TOTALS = (
-    "weight", "rows", "iterates", "nonzeros", "squares", "overlap", "cold", "cold_log",
+    "weight", "rows", "iterates", "nonzeros", "squares", "cold", "cold_log",
     "curvature_intercept", "growth", "updates", "mass", "last", "average",
     "curve_last", "curve_cross", "curve_average", "penalties",
 )
@@ -57,8 +57,7 @@ cdef struct Met:
 
 # The step of every column in a block, but for its own curvature.
 cdef struct Metric:
-    double floor, first, reach, forgotten
-    double floor_intercept, first_intercept
+    double floor, first, first_intercept, reach, forgotten
 
 # The non-zeros of a column in a batch: p = head[j] - 1, then following[p] - 1, until -1.
 cdef struct Links:
@@ -71,7 +70,7 @@ cdef struct Links:
 cdef enum:
     BLOCK = 256  # rows whose moments are learnt together, at most
     BATCH = 32  # rows an update
-    N_SUMS = 9  # at the head of the totals, before `growth`, which grows with them
+    N_SUMS = 8  # at the head of the totals, before `growth`, which grows with them
     FETCHED_AHEAD = 8  # values whose weights are on their way from memory
 
 BLOCK_ROWS, BATCH_ROWS = BLOCK, BATCH
@@ -81,7 +80,7 @@ cdef double CONSTANT = 1e-14  # of the mean square: a variance that is rounding
 cdef double LARGEST_SCALE = 1e30, LARGEST_VALUE = 1e100  # whose squares are floats
 cdef double LONG_ROW = 4  # times the mean squared norm: above it a row is weighted down
 cdef double OUTLYING_ROW = 16  # times the expected squared norm: the most that enters the mean
-cdef double FLOOR = 1 / 13.0  # of the overlap: the curvature that every step respects
+cdef double FLOOR = 1 / 200.0  # of the mean squared norm: the curvature of every column, at least
 cdef double REACH = 2  # of a step, over the root mean squared norm of the rows
 cdef double FIRST_CURVATURE = 2  # times the squared gradient of one row that says nothing
 cdef double FIRST_CURVE = 10  # of the blend, in rows whose scores vary by one
@@ -305,6 +304,7 @@ cdef void scale_csr(
             column = &columns[visited[q]]
             row[q] = <floating>(-column.centre * column.scale)
         for p in range(indptr[r], indptr[r + 1]):
+            prefetch(&columns[indices[min(p + FETCHED_AHEAD, indptr[n_rows] - 1)]].frequent)
             column = &columns[indices[p]]
             if data[p] == 0:
                 continue
@@ -368,62 +368,16 @@ cdef void unlink(Links *links) noexcept nogil:
 
 # Steps
 
-cdef void products(
-    double *gram, const floating *dense, Py_ssize_t n_dense, const floating *values,
-    const Links *links, Py_ssize_t n_rows,
-) noexcept nogil:
-    """The lower triangle of the inner products of the rows of a batch."""
-    cdef Py_ssize_t r, other, q, c
-    cdef int32_t p, o
-    cdef double product
-    for r in range(n_rows):
-        for other in range(r + 1):
-            product = 0
-            for q in range(n_dense):
-                product += dense[r * n_dense + q] * dense[other * n_dense + q]
-            gram[r * BATCH + other] = product
-    for c in range(links.n_columns):
-        p = links.head[links.columns[c]]
-        while p > 0:
-            o = p
-            while o > 0:
-                gram[links.row[p - 1] * BATCH + links.row[o - 1]] += (
-                    values[p - 1] * <double>values[o - 1]
-                )
-                o = links.following[o - 1]
-            p = links.following[p - 1]
-
-
-cdef double overlap_of(
-    const double *gram, const floating *weight, const double *share, Py_ssize_t n_rows
-) noexcept nogil:
-    """``rho`` of weighted rows, as if they were BATCH; 0 if they are."""
-    cdef Py_ssize_t r, other
-    cdef double trace = 0, diagonal = 0, others = 0, norm, product
-    for r in range(n_rows):
-        norm = gram[r * BATCH + r] * share[r] * weight[r]
-        trace += norm
-        diagonal += norm * norm
-        for other in range(r):
-            product = gram[r * BATCH + other]
-            others += 2 * product * product * share[r] * weight[r] * share[other] * weight[other]
-    if trace == 0:
-        return 0
-    others *= (1 - 1.0 / BATCH) / max(n_rows - 1, 1)
-    return (others + diagonal / BATCH) / trace
-
-
 cdef Metric metric_of(const Totals *totals, Py_ssize_t n_classes) noexcept nogil:
     cdef Metric metric
-    cdef double weight = fmax(totals.weight, 1e-300), overlap = totals.overlap / weight
-    cdef double mean_weight = weight / totals.rows, unit = mean_weight / (n_classes * BATCH)
+    cdef double weight = fmax(totals.weight, 1e-300), mean_weight = weight / totals.rows
+    cdef double unit = mean_weight / (n_classes * BATCH)
     metric.reach = REACH / sqrt(fmax(totals.squares / weight, 1e-30))
     metric.first_intercept = FIRST_CURVATURE * (n_classes - 1) * unit * unit
     metric.first = metric.first_intercept * (
         fmax(totals.squares / fmax(totals.nonzeros, 1e-300), 1e-30)
     )
-    metric.floor = FLOOR * overlap
-    metric.floor_intercept = FLOOR * fmax(mean_weight, overlap)
+    metric.floor = FLOOR * mean_weight * (totals.squares / weight + 1)
     metric.forgotten = 1 / totals.growth
     return metric
 
@@ -681,7 +635,7 @@ cdef void step_intercept(
         square += descent[k] * descent[k]
     totals.curvature_intercept += totals.growth * square / n_classes
     square = totals.curvature_intercept * metric.forgotten + metric.first_intercept
-    step = <floating>(1 / (metric.floor_intercept + sqrt(square) / metric.reach))
+    step = <floating>(1 / (metric.floor + sqrt(square) / metric.reach))
     for k in range(n_classes):
         intercept[k] += step * descent[k]
         intercept[n_classes + k] += mass * step * descent[k]
@@ -731,7 +685,6 @@ def learn(
     cdef Metric metric
     cdef Met *sums = <Met *>&met[0, 0]
     cdef double[BLOCK] share
-    cdef double[BATCH * BATCH] gram
     cdef double loss = 0, block_weight = 0
     cdef Py_ssize_t r
     cdef const floating *offset
@@ -773,14 +726,6 @@ def learn(
             scale_dense(&dense[0], n_rows, n_features, column)
         weigh_rows(total, &dense[0], n_dense, &data[0], &starts[0], n_rows, &weight[0], share)
         # Metric
-        size = min(<Py_ssize_t>BATCH, n_rows)
-        link(
-            &links, &indices[0], &starts[0], size, starts[n_rows], &weights[0, 0, 0], n_classes,
-            column,
-        )
-        products(gram, &dense[0], n_dense, &data[0], &links, size)
-        total.overlap += total.growth * block_weight * overlap_of(gram, &weight[0], share, size)
-        unlink(&links)
         metric = metric_of(total, n_classes)
         if l2 > 0 or l1 > 0:
             penalise(
