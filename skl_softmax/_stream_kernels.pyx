@@ -57,7 +57,7 @@ cdef struct Met:
 
 # The step of every column in a block, but for its own curvature.
 cdef struct Metric:
-    double floor, first, first_intercept, reach, forgotten
+    double floor, slope, first, first_intercept, forgotten
 
 # The non-zeros of a column in a batch: p = head[j] - 1, then following[p] - 1, until -1.
 cdef struct Links:
@@ -87,6 +87,7 @@ cdef double FIRST_CURVE = 10  # of the blend, in rows whose scores vary by one
 cdef double LEAST_GAIN = 0.25, LARGEST_GAIN = 4  # of the last iterate
 cdef double AVERAGE_POWER = 3  # iterate t weighs about t^3 in the average
 cdef double LARGE_GROWTH = 1e100, LARGE_MASS = 1e15  # from which they are counted anew
+cdef double ALL_FORGOTTEN = 50  # half-lives
 cdef double LEAST_AGE = 0.04  # updates behind the average, so that its mass stays finite
 cdef Py_ssize_t[BATCH] IN_ORDER
 for position in range(BATCH):
@@ -371,19 +372,18 @@ cdef void unlink(Links *links) noexcept nogil:
 cdef Metric metric_of(const Totals *totals, Py_ssize_t n_classes) noexcept nogil:
     cdef Metric metric
     cdef double weight = fmax(totals.weight, 1e-300), mean_weight = weight / totals.rows
+    cdef double square = totals.squares / weight + 1  # of a row, the intercept's 1 included
     cdef double unit = mean_weight / (n_classes * BATCH)
-    metric.reach = REACH / sqrt(fmax(totals.squares / weight, 1e-30))
+    metric.floor = FLOOR * mean_weight * square
+    metric.slope = sqrt(square) / REACH
     metric.first_intercept = FIRST_CURVATURE * (n_classes - 1) * unit * unit
-    metric.first = metric.first_intercept * (
-        fmax(totals.squares / fmax(totals.nonzeros, 1e-300), 1e-30)
-    )
-    metric.floor = FLOOR * mean_weight * (totals.squares / weight + 1)
+    metric.first = metric.first_intercept * totals.squares / fmax(totals.nonzeros, 1e-300)
     metric.forgotten = 1 / totals.growth
     return metric
 
 
 cdef inline double step_of(double curvature, const Metric *metric) noexcept nogil:
-    return 1 / (metric.floor + sqrt(curvature * metric.forgotten + metric.first) / metric.reach)
+    return 1 / (metric.floor + metric.slope * sqrt(curvature * metric.forgotten + metric.first))
 
 
 cdef void penalise(
@@ -635,7 +635,7 @@ cdef void step_intercept(
         square += descent[k] * descent[k]
     totals.curvature_intercept += totals.growth * square / n_classes
     square = totals.curvature_intercept * metric.forgotten + metric.first_intercept
-    step = <floating>(1 / (metric.floor + sqrt(square) / metric.reach))
+    step = <floating>(1 / (metric.floor + metric.slope * sqrt(square)))
     for k in range(n_classes):
         intercept[k] += step * descent[k]
         intercept[n_classes + k] += mass * step * descent[k]
@@ -695,7 +695,7 @@ def learn(
     with nogil:
         for r in range(n_rows):
             block_weight += weight[r]
-        total.growth *= exp2(half_lives)
+        total.growth *= exp2(fmin(half_lives, ALL_FORGOTTEN))
         total.rows += total.growth * n_rows
         total.weight += total.growth * block_weight
         # Moments

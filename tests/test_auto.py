@@ -319,14 +319,14 @@ def test_early_stopping(container):
 
 @CONTAINERS
 def test_stream_after_fit(container):
-    """partial_fit goes on from the optimum, and stays near it."""
+    """partial_fit goes on from the optimum, and rows that it knows have no higher loss."""
     X, y = load_digits(return_X_y=True)
     model = SoftmaxSGDClassifier(alpha=1e-3).fit(container(X / 16), y)
-    before = objective(model, X / 16, y, 1e-3)
+    before = objective(model, X / 16, y, 0)
 
     model.partial_fit(container(X / 16), y)
 
-    assert objective(model, X / 16, y, 1e-3) < 1.1 * before
+    assert objective(model, X / 16, y, 0) < before
 
 
 def test_same_seed_same_fit(text):

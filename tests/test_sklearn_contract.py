@@ -133,6 +133,7 @@ def test_signature():
         "momentum": 0.0,
         "nesterovs_momentum": True,
         "average": False,
+        "half_life": None,
         "early_stopping": False,
         "validation_fraction": 0.1,
         "n_iter_no_change": 5,

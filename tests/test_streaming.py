@@ -50,8 +50,11 @@ def cut(data, start, stop):
 class Stream:
     """A model that learns chunks."""
 
-    def __init__(self, penalty=NO_PENALTY, intercept=True, size=256, dtype=np.float64, start=None):
-        solver = Streaming(penalty, intercept)
+    def __init__(
+        self, penalty=NO_PENALTY, intercept=True, size=256, dtype=np.float64, start=None,
+        half_life=None,
+    ):  # fmt: skip
+        solver = Streaming(penalty, intercept, half_life=half_life)
         self.params = start or Parameters(np.zeros((D, K), dtype), np.zeros(K, dtype))
         self.state = State(solver.start(self.params), np.random.RandomState(0))
         self.method = Method(solver, "constant", Steps(1.0, 0.5, 0.0), size, False)
@@ -100,7 +103,7 @@ def reference(data, intercept=True):
     """The stream in NumPy, without a penalty; returns coef and intercept."""
     X, y, s = data.X, data.y, data.weight
     W, A, c, a = np.zeros((D, K)), np.zeros((D, K)), np.zeros(K), np.zeros(K)
-    curvature, curvature_c, squares, overlap, t = np.zeros(D), 0.0, 0.0, 0.0, 0
+    curvature, curvature_c, squares, t = np.zeros(D), 0.0, 0.0, 0
     blend, H = np.array([1, 0.5]), np.zeros((2, 2))
     centre = np.zeros(D)
     for start in range(0, len(y), 256):
@@ -113,12 +116,8 @@ def reference(data, intercept=True):
         square = (Z**2).sum(axis=1)
         squares += s[block] @ np.minimum(square, 16 * (mass / total + 1))
         share = 1 / np.maximum(1, square / (4 * squares / total))
-        first = Z[:32] * np.sqrt(share[:32] * s[block][:32])[:, None]
-        gram = first @ first.T
-        diagonal, m = (np.diag(gram) ** 2).sum(), len(first)
-        r = ((gram**2).sum() - diagonal) / max(m - 1, 1) * (1 - 1 / 32) + diagonal / 32
-        overlap += r / np.trace(gram) * s[block].sum()
-        reach, rho, unit = 2 / np.sqrt(squares / total), overlap / total, total / rows
+        norm, unit = squares / total + 1, total / rows
+        floor, reach = unit * norm / 200, 2 / np.sqrt(norm)
         g0 = 2 * (K - 1) * (unit / (32 * K)) ** 2
         window = np.clip(rows / 4, 200, 20000)
         for b in range(0, len(Z), 32):
@@ -138,10 +137,9 @@ def reference(data, intercept=True):
             G, g = x.T @ R, R.sum(axis=0)
             curvature += (G**2).mean(axis=1)
             curvature_c += (g**2).mean()
-            floor = np.sqrt(curvature + g0 * squares / mass) / reach
-            W = W - G / (rho / 13 + floor)[:, None]
+            W = W - G / (floor + np.sqrt(curvature + g0 * squares / mass) / reach)[:, None]
             if intercept:
-                c = c - g / (max(unit, rho) / 13 + np.sqrt(curvature_c + g0) / reach)
+                c = c - g / (floor + np.sqrt(curvature_c + g0) / reach)
             t += 1
             A, a = A + 4 / (t + 3) * (W - A), a + 4 / (t + 3) * (c - a)
     coef = scale[:, None] * (blend[0] * W + blend[1] * (A - W))
@@ -460,6 +458,46 @@ def test_interrupt_before_the_first_block_leaves_all(rng, monkeypatch):
     monkeypatch.setattr(_streaming._stream_kernels, "learn", learn)
     with pytest.raises(KeyboardInterrupt):
         stream.learn(make_rows(rng))
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+def test_half_life_follows_a_turning_relation(container, rng):
+    """Where the relation turns all the time, a model that forgets predicts better."""
+    data = make_rows(rng, n=10000)
+    X = rng.standard_normal(data.X.shape)
+    turn = np.linspace(0, 4 * np.pi, len(X))[:, None]
+    z = np.cos(turn) * (X @ rng.standard_normal((D, K))) + np.sin(turn) * (X @ np.ones((D, K)))
+    data = replace(data, X=container(X), y=(z - z.mean(axis=0)).argmax(axis=1))
+
+    losses = []
+    for half_life in None, 500:
+        stream = Stream(half_life=half_life)
+        chunks = range(0, len(X), 500)
+        losses.append(np.mean([stream.learn(cut(data, n, n + 500)).value for n in chunks]))
+
+    assert losses[1] < 0.95 * losses[0]
+
+
+def test_infinite_half_life_is_none(rng):
+    """A half-life that is much longer than the stream changes nothing."""
+    data = make_rows(rng)
+
+    assert_same(Stream(half_life=1e15).learn(data), Stream().learn(data), rtol=1e-9)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("half_life", [0.01, 3, 40])
+def test_short_half_life_stays_finite(half_life, container, rng):
+    """Sums that grow by many orders of magnitude are counted anew in time."""
+    data = make_rows(rng, n=3000, container=container)
+
+    for dtype in np.float32, np.float64:
+        rows = replace(data, X=data.X.astype(dtype), weight=data.weight.astype(dtype))
+        stream = Stream(Penalty(l2=1e-5), dtype=dtype, half_life=half_life).learn(rows, 700)
+
+        assert np.isfinite(stream.params.coef).all()
+        assert np.isfinite(stream.state.slots.arrays["totals"]).all()
+        assert stream.loss(data) < 3
 
 
 def test_objective_is_the_progressive_loss(rng):
