@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import signal
 import tracemalloc
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skl_softmax import SoftmaxSGDClassifier
+from skl_softmax._solvers import _streaming
 
 X, Y = load_iris(return_X_y=True)
 X = StandardScaler().fit_transform(X)
@@ -110,6 +112,41 @@ def test_counts_start_again_in_fit():
     model.set_params(warm_start=True, max_iter=1).fit(X, Y)
 
     assert (model.n_iter_, model.t_, len(model.loss_curve_)) == (1, 10, 1)
+
+
+def test_interrupted_stream_is_usable(monkeypatch):
+    """A signal in the middle of partial_fit leaves what the blocks until then have taught."""
+    rows, labels = np.tile(X, (20, 1)), np.tile(Y, 20)
+    params = {"random_state": 0, "shuffle": False, "batch_size": 256}
+    expected = SoftmaxSGDClassifier(**params).partial_fit(rows[:512], labels[:512], [0, 1, 2])
+    model = SoftmaxSGDClassifier(**params)
+    blocks = iter([False, True])
+
+    def learn(*args):
+        found = kernel(*args)
+        if next(blocks):
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    kernel = _streaming._stream_kernels.learn
+    with monkeypatch.context() as patched:
+        patched.setattr(_streaming._stream_kernels, "learn", learn)
+        with pytest.raises(KeyboardInterrupt):
+            model.partial_fit(rows, labels, [0, 1, 2])
+
+    assert_same(model, expected)
+    assert model.t_ == expected.t_ == 16
+    model.partial_fit(rows[512:], labels[512:])
+    assert_same(model, expected.partial_fit(rows[512:], labels[512:]))
+
+
+def test_half_life_is_of_streams_alone():
+    """Only partial_fit with "auto" forgets: fit gives the same with any half-life."""
+    params = {"random_state": 0, "batch_size": 20}
+    one, other = (SoftmaxSGDClassifier(half_life=h, **params) for h in (None, 10))
+
+    assert_same(one.fit(X, Y), other.fit(X, Y))
+    assert np.abs(one.partial_fit(X, Y).coef_ - other.partial_fit(X, Y).coef_).max() > 1e-6
 
 
 def test_counts_of_partial_fit():
