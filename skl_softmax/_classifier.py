@@ -69,7 +69,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
           features: by updates with a remembered target, row by row (dual ascent [4]_), and, where
           these become slow and there are at most 2000 features, by Newton's method. Rows that fit
           into one batch and models of up to 128 weights are Newton's alone. ``partial_fit`` is
-          "sgd" with ``learning_rate="auto"`` and neither momentum nor averaging.
+          Adagrad [2]_ on batches of 32 rows, on features that are standardised by what it has seen
+          of them, so that their scale does not matter; it returns the blend of the last and the averaged iterate that would have
+          predicted the rows best before it learnt them.
         - "sgd": the textbook update.
         - "adagrad": in a diagonal metric of the gradients met so far [2]_.
         - "adam": with running means of the gradients and their squares [3]_.
@@ -77,7 +79,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     batch_size : int or "auto", default="auto"
         Rows an update, at least 1. "auto" is 256. A data set with fewer rows is one batch. The last
         batch of a pass may be short: its gradient is the mean over its own rows, and its step is
-        scaled by its share of ``batch_size``.
+        scaled by its share of ``batch_size``. In ``partial_fit`` with "auto" these are the rows that
+        are standardised together, at most 256, and an update has 32 of them.
 
     max_iter : int, default=200
         Most passes over the rows (epochs) that ``fit`` makes, at least 1.
@@ -123,8 +126,10 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         that update.
 
     half_life : float or None, default=None
-        Rows after which ``partial_fit`` with "auto" has forgotten half of what it learnt about
-        moments, steps and the average, in ``(0, inf)``. None forgets nothing.
+        Rows after which ``partial_fit`` with "auto" has forgotten half of the statistics by which
+        it scales the features, shortens its steps and averages, in ``(0, inf)``. None forgets none:
+        the best where the classes do not drift, and on streams that drift as slowly as prices or
+        network traffic. Where they turn all the time, about as many rows as it takes helps.
 
     early_stopping : bool, default=False
         Whether ``fit`` watches the loss on a validation set in place of the objective, and returns
@@ -206,7 +211,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     ========= ======================================================= ========= ====================
     solver    reads                                                   penalties cost (K classes)
     ========= ======================================================= ========= ====================
-    "auto"    ``batch_size``                                          all       nnz K
+    "auto"    ``batch_size``, ``half_life`` (``partial_fit``)         all       nnz K
     "sgd"     ``batch_size``, ``learning_rate``, ``momentum``,        all       nnz K; with momentum
               ``average``; ``eta0`` ("constant", "invscaling",                  n_features K
               "adaptive"), ``power_t`` ("invscaling"),
@@ -223,7 +228,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     does not matter; ``partial_fit`` takes them as given.
 
     Memory beyond X: O(n_features K) numbers, O(1) a row, and one batch. ``fit`` with "auto" holds
-    K numbers a row; where Newton's method takes over, 4 K a row and (K + 2) n_features^2.
+    K numbers a row; where Newton's method takes over, 4 K a row and (K + 2) n_features^2. Streams
+    with "auto" keep 2 K numbers and 64 bytes a feature, K more after a ``fit``, whatever the rows.
 
     References
     ----------
@@ -431,6 +437,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If an argument or parameter is invalid, or if a step that was too long made the
             parameters overflow. The model is then as it was before the call.
+        KeyboardInterrupt
+            With "auto" the model has then learnt the batches that were complete and can be used;
+            with other solvers it is as it was before the call.
         """
         with all_or_nothing(self):
             parameters = _validation.parameters_of(self)

@@ -466,10 +466,9 @@ def test_half_life_follows_a_turning_relation(container, rng):
     data = make_rows(rng, n=10000)
     X = rng.standard_normal(data.X.shape)
     turn = np.linspace(0, 4 * np.pi, len(X))[:, None]
-    z = np.cos(turn) * (X @ rng.standard_normal((D, K))) + np.sin(turn) * (
-        X @ rng.standard_normal((D, K))
-    )
-    data = replace(data, X=container(X), y=(z - z.mean(axis=0)).argmax(axis=1))
+    W, V = rng.standard_normal((2, D, K))
+    z = np.cos(turn) * (X @ W) + np.sin(turn) * (X @ V)
+    data = replace(data, X=container(X), y=z.argmax(axis=1))
 
     losses = []
     for half_life in None, 500:
