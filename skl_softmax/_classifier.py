@@ -79,7 +79,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     batch_size : int or "auto", default="auto"
         Rows an update, at least 1. "auto" is 256. A data set with fewer rows is one batch. The last
         batch of a pass may be short: its gradient is the mean over its own rows, and its step is
-        scaled by its share of ``batch_size``. In ``partial_fit`` with "auto" these are the rows that
+        scaled by its share of ``batch_size``. In ``partial_fit`` with "auto" it is the rows that
         are standardised together, at most 256, and an update has 32 of them.
 
     max_iter : int, default=200
