@@ -73,6 +73,28 @@ cdef enum:
     N_SUMS = 8  # at the head of the totals, before `growth`, which grows with them
     FETCHED_AHEAD = 8  # values whose weights are on their way from memory
 
+# The state but for its weights, and what to do with it.
+cdef struct Stream:
+    Column *columns
+    Totals *totals
+    Py_ssize_t n_features, n_classes
+    double l2, l1
+    bint fit_intercept
+
+# Rows but for their values.
+cdef struct Rows:
+    Py_ssize_t n_rows
+    const Py_ssize_t *y
+    double[BLOCK] share  # of its weight, that a row keeps
+    int32_t *visited  # columns with non-zeros, and the frequent ones
+    Py_ssize_t n_visited
+    const int32_t *order  # of the columns in `dense`
+    Py_ssize_t n_dense
+    int32_t *at
+    int32_t *starts
+    Metric metric
+    Links links
+
 BLOCK_ROWS, BATCH_ROWS = BLOCK, BATCH
 cdef double FREQUENT = 0.5  # share of non-zeros above which a column is centred
 cdef double DRAWN = 4  # factor by which a scale is drawn to that of all rare columns, at most
@@ -120,25 +142,21 @@ cdef inline void meet(Column *column, Met *met, double x, double weight) noexcep
     met.square += weight * x * x
 
 
-cdef void meet_dense(
+cdef Py_ssize_t meet_dense(
     const floating *dense, Py_ssize_t n_rows, Py_ssize_t n_features, const floating *weight,
-    Column *columns, Met *met,
+    Column *columns, Met *met, int32_t *visited,
 ) noexcept nogil:
-    """Meet all non-zeros of the rows of a dense X."""
-    cdef Py_ssize_t r, j
+    """Meet the non-zeros of dense rows; returns the number of ``visited`` columns.
+
+    They are those with a non-zero, and the frequent ones.
+    """
+    cdef Py_ssize_t r, j, n_visited = 0
     cdef floating x
     for r in range(n_rows):
         for j in range(n_features):
             x = dense[r * n_features + j]
             if x != 0:
                 meet(&columns[j], &met[j], bounded(x), weight[r])
-
-
-cdef Py_ssize_t visit_dense(
-    const Column *columns, const Met *met, Py_ssize_t n_features, int32_t *visited
-) noexcept nogil:
-    """List the columns that were met, and the frequent ones; returns their number."""
-    cdef Py_ssize_t j, n_visited = 0
     for j in range(n_features):
         if met[j].count > 0 or columns[j].frequent:
             visited[n_visited] = <int32_t>j
@@ -150,7 +168,7 @@ cdef Py_ssize_t meet_csr(
     const floating *data, const int32_t *indices, const int32_t *indptr, Py_ssize_t n_rows,
     const floating *weight, Column *columns, Met *met, int32_t *visited, Py_ssize_t n_visited,
 ) noexcept nogil:
-    """The same for CSR rows, and the list too; it begins with the frequent columns."""
+    """The same for CSR rows; ``visited`` begins with the frequent columns."""
     cdef Py_ssize_t r, p, j, last = indptr[n_rows] - 1
     for r in range(n_rows):
         for p in range(indptr[r], indptr[r + 1]):
@@ -386,29 +404,27 @@ cdef inline double step_of(double curvature, const Metric *metric) noexcept nogi
     return 1 / (metric.floor + metric.slope * sqrt(curvature * metric.forgotten + metric.first))
 
 
-cdef void penalise(
-    Column *columns, const int32_t *visited, Py_ssize_t n_visited, floating *weights,
-    Py_ssize_t n_classes, const Totals *totals, const Metric *metric, double l2, double l1,
-) noexcept nogil:
+cdef void penalise(Stream *stream, const Rows *rows, floating *weights) noexcept nogil:
     """The prox of the penalty for the steps made since a column's last visit, as one step."""
-    cdef Py_ssize_t v, k
-    cdef double length
-    cdef floating after, factor, reach, mass = <floating>totals.mass
+    cdef Py_ssize_t v, k, n_classes = stream.n_classes
+    cdef double length, penalties = stream.totals.penalties
+    cdef floating after, factor, reach, mass = <floating>stream.totals.mass
     cdef floating *w
     cdef Column *column
-    for v in range(n_visited):
-        fetch_column(columns, weights, visited[min(v + FETCHED_AHEAD, n_visited - 1)], n_classes)
-        column = &columns[visited[v]]
-        length = totals.penalties - column.penalised
-        column.penalised = totals.penalties
-        if length > 0:
-            length *= step_of(column.curvature, metric)
-            factor, reach = <floating>(1 / (1 + length * l2)), <floating>(length * l1)
-            w = &weights[visited[v] * 2 * n_classes]
-            for k in range(n_classes):
-                after = factor * (w[k] - max(-reach, min(w[k], reach)))
-                w[n_classes + k] += mass * (after - w[k])
-                w[k] = after
+    for v in range(rows.n_visited):
+        fetch_column(
+            stream.columns, weights, rows.visited[min(v + FETCHED_AHEAD, rows.n_visited - 1)],
+            n_classes,
+        )
+        column = &stream.columns[rows.visited[v]]
+        length = (penalties - column.penalised) * step_of(column.curvature, &rows.metric)
+        column.penalised = penalties
+        factor, reach = <floating>(1 / (1 + length * stream.l2)), <floating>(length * stream.l1)
+        w = &weights[rows.visited[v] * 2 * n_classes]
+        for k in range(n_classes):
+            after = factor * (w[k] - max(-reach, min(w[k], reach)))
+            w[n_classes + k] += mass * (after - w[k])
+            w[k] = after
 
 
 cdef void pack(
@@ -656,6 +672,86 @@ cdef void count_update(Totals *totals, Py_ssize_t n_rows) noexcept nogil:
 
 # The rule
 
+cdef void standardise(
+    Stream *stream, Rows *rows, Met *met, int32_t *place, const int32_t *indptr, floating *dense,
+    floating *data, const floating *weight, const floating *weights, floating *intercept,
+) noexcept nogil:
+    """Learn the moments of a block, and turn its rows into scaled ones, in place."""
+    cdef Totals *totals = stream.totals
+    cdef Column *columns = stream.columns
+    cdef Py_ssize_t r, n_rows = rows.n_rows
+    totals.rows += totals.growth * n_rows
+    for r in range(n_rows):
+        totals.weight += totals.growth * weight[r]
+    if indptr == NULL:
+        rows.n_visited = meet_dense(
+            dense, n_rows, stream.n_features, weight, columns, met, rows.visited
+        )
+    else:
+        rows.n_visited = meet_csr(
+            data, rows.at, indptr, n_rows, weight, columns, met, rows.visited, rows.n_dense
+        )
+    learn_moments(totals, columns, met, rows.visited, rows.n_visited)
+    rescale(
+        totals, columns, rows.visited, rows.n_visited, stream.fit_intercept, weights, intercept,
+        stream.n_classes,
+    )
+    if indptr == NULL:
+        rows.n_dense, rows.order = stream.n_features, place
+        scale_dense(dense, n_rows, stream.n_features, columns)
+    else:
+        rows.n_dense = frequent_first(columns, rows.visited, rows.n_visited, place)
+        rows.order = rows.visited
+        scale_csr(
+            data, rows.at, indptr, n_rows, columns, rows.order, rows.n_dense, place, dense,
+            rows.starts,
+        )
+    weigh_rows(totals, dense, rows.n_dense, data, rows.starts, n_rows, weight, rows.share)
+
+
+cdef double learn_batch(
+    Stream *stream, Rows *rows, Py_ssize_t start, const floating *dense, const floating *values,
+    const floating *weight, const floating *offset, floating *weights, floating *intercept,
+    floating *packed, floating *room,
+) noexcept nogil:
+    """Learn the scaled rows from ``start`` on; returns the ``s CE`` that the blend had before."""
+    cdef Py_ssize_t n_classes = stream.n_classes, n_dense = rows.n_dense
+    cdef Py_ssize_t size = min(<Py_ssize_t>BATCH, rows.n_rows - start)
+    cdef const int32_t *starts = rows.starts + start
+    cdef const Py_ssize_t *y = rows.y + start
+    cdef floating *scores = room
+    cdef floating *residuals = &room[2 * n_classes * BATCH]
+    cdef floating *descent = &room[3 * n_classes * BATCH]
+    cdef double loss
+    dense, weight = &dense[start * n_dense], &weight[start]
+    offset = &offset[start * n_classes] if offset != NULL else NULL
+    link(
+        &rows.links, rows.at, starts, size, rows.starts[rows.n_rows], weights, n_classes,
+        stream.columns,
+    )
+    score(
+        dense, n_dense, packed, values, rows.at, starts, size, weights, intercept, 2 * n_classes,
+        scores,
+    )
+    loss = learn_blend(stream.totals, scores, offset, residuals, n_classes, y, weight, size)
+    residuals_of(scores, offset, residuals, n_classes, y, weight, rows.share + start, size)
+    step_dense(
+        dense, n_dense, size, residuals, packed, n_classes, stream.columns, rows.order,
+        stream.totals, &rows.metric,
+    )
+    step_sparse(
+        values, &rows.links, residuals, descent, weights, n_classes, stream.columns, stream.totals,
+        &rows.metric,
+    )
+    if stream.fit_intercept:
+        step_intercept(
+            residuals, size, descent, intercept, n_classes, stream.totals, &rows.metric
+        )
+    unlink(&rows.links)
+    count_update(stream.totals, size)
+    return loss
+
+
 def learn(
     floating[:, :, ::1] weights, floating[:, ::1] intercept, double[:, ::1] columns,
     double[::1] totals, block, room, double l2, double l1, bint fit_intercept, double half_lives,
@@ -664,110 +760,43 @@ def learn(
 
     at the head of ``visited`` that the next block has to visit.
     """
-    cdef floating[::1] dense = block.dense, data = block.data
-    cdef int32_t[::1] indices = block.indices, indptr = block.indptr
-    cdef const Py_ssize_t[::1] y = block.y
+    cdef floating[::1] dense = block.dense, data = block.data, offset = block.offset
+    cdef floating[::1] packed = room.packed, batch = room.batch
     cdef const floating[::1] weight = block.weight
-    cdef const floating[::1] offsets = block.offset
+    cdef const Py_ssize_t[::1] y = block.y
+    cdef int32_t[::1] indices = block.indices, indptr = block.indptr, visited = room.visited
+    cdef int32_t[::1] place = room.place, starts = room.starts, head = room.head
+    cdef int32_t[:, ::1] linked = room.linked
     cdef double[:, ::1] met = room.met
-    cdef int32_t[::1] visited = room.visited
-    cdef int32_t[::1] place = room.place, starts = room.starts
-    cdef floating[::1] packed = room.packed, scores = room.scores, residuals = room.residuals
-    cdef floating[::1] descent = room.descent
-    cdef int32_t[::1] head = room.head
-    cdef int32_t[:, ::1] links_room = room.links
-    cdef Py_ssize_t n_features = weights.shape[0], n_classes = weights.shape[2]
-    cdef Py_ssize_t twice = 2 * n_classes, n_rows = y.shape[0]
-    cdef Py_ssize_t n_dense = block.n_dense, n_visited, batch, start, size
-    cdef Column *column = <Column *>&columns[0, 0]
-    cdef Totals *total = <Totals *>&totals[0]
-    cdef Links links
-    cdef Metric metric
-    cdef Met *sums = <Met *>&met[0, 0]
-    cdef double[BLOCK] share
-    cdef double loss = 0, block_weight = 0
-    cdef Py_ssize_t r
-    cdef const floating *offset
-    cdef const floating *part
-    cdef const int32_t *order  # the dense columns
-    links.head, links.columns = &head[0], &links_room[0, 0]
-    links.following, links.row = &links_room[1, 0], &links_room[2, 0]
+    cdef floating *w = &weights[0, 0, 0]
+    cdef Py_ssize_t b, twice = 2 * weights.shape[2]
+    cdef double loss = 0
+    cdef Stream stream
+    cdef Rows rows
+    stream.columns, stream.totals = <Column *>&columns[0, 0], <Totals *>&totals[0]
+    stream.n_features, stream.n_classes = weights.shape[0], weights.shape[2]
+    stream.l2, stream.l1, stream.fit_intercept = l2, l1, fit_intercept
+    rows.n_rows, rows.y, rows.n_dense = y.shape[0], &y[0], block.n_dense
+    rows.visited, rows.at, rows.starts = &visited[0], &indices[0], &starts[0]
+    rows.links.head, rows.links.columns = &head[0], &linked[0, 0]
+    rows.links.following, rows.links.row = &linked[1, 0], &linked[2, 0]
     with nogil:
-        for r in range(n_rows):
-            block_weight += weight[r]
-        total.growth *= exp2(fmin(half_lives, ALL_FORGOTTEN))
-        total.rows += total.growth * n_rows
-        total.weight += total.growth * block_weight
-        # Moments
-        if indptr.shape[0]:
-            n_visited = meet_csr(
-                &data[0], &indices[0], &indptr[0], n_rows, &weight[0], column, sums, &visited[0],
-                n_dense,
-            )
-        else:
-            meet_dense(&dense[0], n_rows, n_features, &weight[0], column, sums)
-            n_visited = visit_dense(column, sums, n_features, &visited[0])
-        learn_moments(total, column, sums, &visited[0], n_visited)
-        # Scales
-        rescale(
-            total, column, &visited[0], n_visited, fit_intercept, &weights[0, 0, 0],
-            &intercept[0, 0], n_classes,
+        stream.totals.growth *= exp2(fmin(half_lives, ALL_FORGOTTEN))
+        standardise(
+            &stream, &rows, <Met *>&met[0, 0], &place[0], &indptr[0] if indptr.shape[0] else NULL,
+            &dense[0], &data[0], &weight[0], w, &intercept[0, 0],
         )
-        # Scaled rows
-        order = &visited[0]
-        if indptr.shape[0]:
-            n_dense = frequent_first(column, &visited[0], n_visited, &place[0])
-            scale_csr(
-                &data[0], &indices[0], &indptr[0], n_rows, column, &visited[0], n_dense, &place[0],
-                &dense[0], &starts[0],
-            )
-        else:
-            n_dense, order = n_features, &place[0]
-            scale_dense(&dense[0], n_rows, n_features, column)
-        weigh_rows(total, &dense[0], n_dense, &data[0], &starts[0], n_rows, &weight[0], share)
-        # Metric
-        metric = metric_of(total, n_classes)
+        rows.metric = metric_of(stream.totals, stream.n_classes)
         if l2 > 0 or l1 > 0:
-            penalise(
-                column, &visited[0], n_visited, &weights[0, 0, 0], n_classes, total, &metric, l2, l1
+            penalise(&stream, &rows, w)
+        pack(w, rows.order, rows.n_dense, twice, &packed[0])
+        for b in range((rows.n_rows + BATCH - 1) // BATCH):
+            loss += learn_batch(
+                &stream, &rows, b * BATCH, &dense[0], &data[0], &weight[0],
+                &offset[0] if offset.shape[0] else NULL, w, &intercept[0, 0], &packed[0], &batch[0],
             )
-        pack(&weights[0, 0, 0], order, n_dense, twice, &packed[0])
-        for batch in range((n_rows + BATCH - 1) // BATCH):
-            start = batch * BATCH
-            size = min(<Py_ssize_t>BATCH, n_rows - start)
-            part = &dense[start * n_dense]
-            offset = &offsets[start * n_classes] if offsets.shape[0] else NULL
-            link(
-                &links, &indices[0], &starts[start], size, starts[n_rows], &weights[0, 0, 0],
-                n_classes, column,
-            )
-            score(
-                part, n_dense, &packed[0], &data[0], &indices[0], &starts[start], size,
-                &weights[0, 0, 0], &intercept[0, 0], twice, &scores[0],
-            )
-            loss += learn_blend(
-                total, &scores[0], offset, &residuals[0], n_classes, &y[start], &weight[start], size
-            )
-            residuals_of(
-                &scores[0], offset, &residuals[0], n_classes, &y[start], &weight[start],
-                &share[start], size,
-            )
-            step_dense(
-                part, n_dense, size, &residuals[0], &packed[0], n_classes, column, order,
-                total, &metric,
-            )
-            step_sparse(
-                &data[0], &links, &residuals[0], &descent[0], &weights[0, 0, 0], n_classes, column,
-                total, &metric,
-            )
-            if fit_intercept:
-                step_intercept(
-                    &residuals[0], size, &descent[0], &intercept[0, 0], n_classes, total, &metric
-                )
-            unlink(&links)
-            count_update(total, size)
-        unpack(&weights[0, 0, 0], order, n_dense, twice, &packed[0])
-    return loss, n_dense
+        unpack(w, rows.order, rows.n_dense, twice, &packed[0])
+    return loss, rows.n_dense
 
 
 def export(

@@ -207,16 +207,15 @@ class _Room:
         self.met = np.zeros((d, 3))
         self.visited, self.place, self.head = np.zeros((3, d), np.int32)
         self.starts = np.zeros(_stream_kernels.BLOCK_ROWS + 1, np.int32)
-        self.scores = np.empty(batch * 2 * K, dtype)
-        self.residuals, self.descent = np.empty(batch * K, dtype), np.empty(K, dtype)
-        self.packed, self.links = np.empty(0, dtype), np.empty((3, 0), np.int32)
+        self.batch = np.empty((3 * batch + 1) * K, dtype)
+        self.packed, self.linked = np.empty(0, dtype), np.empty((3, 0), np.int32)
 
     def make(self, n_dense: int, n_values: int) -> None:
         """Make room for a block with so many dense columns and other non-zeros."""
         if (3 * self._K + 1) * n_dense > len(self.packed):
             self.packed = np.empty((3 * self._K + 1) * n_dense, self.packed.dtype)
-        if n_values > self.links.shape[1]:
-            self.links = np.empty((3, n_values), np.int32)
+        if n_values > self.linked.shape[1]:
+            self.linked = np.empty((3, n_values), np.int32)
 
 
 class _Learner:
