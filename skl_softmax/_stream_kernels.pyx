@@ -51,13 +51,17 @@ TOTALS = (
     "curve_last", "curve_cross", "curve_average", "penalties",
 )
 
-# Sums over the non-zeros of a column in a block; x is taken from the mean that was known before.
+# Sums over the non-zeros of a column in a block; x is taken from ``origin``, the mean before it.
 cdef struct Met:
-    double count, sum, square
+    double count, sum, square, origin
 
 # The step of every column in a block, but for its own curvature.
 cdef struct Metric:
     double floor, slope, first, first_intercept, forgotten
+
+# The penalty, and the totals when the block began.
+cdef struct Penalties:
+    double l2, l1, due, mass
 
 # The non-zeros of a column in a batch: p = head[j] - 1, then following[p] - 1, until -1.
 cdef struct Links:
@@ -78,7 +82,6 @@ cdef struct Stream:
     Column *columns
     Totals *totals
     Py_ssize_t n_features, n_classes
-    double l2, l1
     bint fit_intercept
 
 # Rows but for their values.
@@ -93,6 +96,7 @@ cdef struct Rows:
     int32_t *at
     int32_t *starts
     Metric metric
+    Penalties penalties
     Links links
 
 BLOCK_ROWS, BATCH_ROWS = BLOCK, BATCH
@@ -132,11 +136,11 @@ cdef inline double bounded(double x) noexcept nogil:
     return max(-LARGEST_VALUE, min(x, LARGEST_VALUE))
 
 
-cdef inline void meet(Column *column, Met *met, double x, double weight) noexcept nogil:
+cdef inline void meet(const Column *column, Met *met, double x, double weight) noexcept nogil:
     """Add a non-zero to the sums of its column over this block."""
-    if column.count == 0 and met.count == 0:
-        column.mean = x
-    x -= column.mean
+    if met.count == 0:
+        met.origin = column.mean if column.count > 0 else x
+    x -= met.origin
     met.count += weight
     met.sum += weight * x
     met.square += weight * x * x
@@ -200,7 +204,7 @@ cdef inline void merge(Column *column, Met *met, double growth) noexcept nogil:
     cdef double away = met.sum / met.count
     column.spread += growth * fmax(met.square - met.sum * away, 0)
     column.spread += column.count * count / total * away * away
-    column.mean += away * count / total
+    column.mean = met.origin + away * count / total
     column.count = total
     met.count = met.sum = met.square = 0
 
@@ -358,34 +362,7 @@ cdef void weigh_rows(
         share[r] = 1 / fmax(1, square)
 
 
-# The non-zeros of a column in a batch
-
-cdef Py_ssize_t link(
-    Links *links, const int32_t *at, const int32_t *starts, Py_ssize_t n_rows, Py_ssize_t n_values,
-    const floating *weights, Py_ssize_t n_classes, const Column *columns,
-) noexcept nogil:
-    """Link the values of a batch, while their weights are fetched."""
-    cdef Py_ssize_t r, p, j
-    links.n_columns = 0
-    for r in range(n_rows):
-        for p in range(starts[r], starts[r + 1]):
-            fetch_column(columns, weights, at[min(p + FETCHED_AHEAD, n_values - 1)], n_classes)
-            j = at[p]
-            if links.head[j] == 0:
-                links.columns[links.n_columns] = <int32_t>j
-                links.n_columns += 1
-            links.following[p] = links.head[j]
-            links.row[p] = <int32_t>r
-            links.head[j] = <int32_t>(p + 1)
-
-
-cdef void unlink(Links *links) noexcept nogil:
-    cdef Py_ssize_t c
-    for c in range(links.n_columns):
-        links.head[links.columns[c]] = 0
-
-
-# Steps
+# Metric and penalty
 
 cdef Metric metric_of(const Totals *totals, Py_ssize_t n_classes) noexcept nogil:
     cdef Metric metric
@@ -404,28 +381,58 @@ cdef inline double step_of(double curvature, const Metric *metric) noexcept nogi
     return 1 / (metric.floor + metric.slope * sqrt(curvature * metric.forgotten + metric.first))
 
 
-cdef void penalise(Stream *stream, const Rows *rows, floating *weights) noexcept nogil:
+cdef inline void penalise(
+    Column *column, floating *w, Py_ssize_t n_classes, const Penalties *penalties,
+    const Metric *metric,
+) noexcept nogil:
     """The prox of the penalty for the steps made since a column's last visit, as one step."""
-    cdef Py_ssize_t v, k, n_classes = stream.n_classes
-    cdef double length, penalties = stream.totals.penalties
-    cdef floating after, factor, reach, mass = <floating>stream.totals.mass
-    cdef floating *w
-    cdef Column *column
-    for v in range(rows.n_visited):
-        fetch_column(
-            stream.columns, weights, rows.visited[min(v + FETCHED_AHEAD, rows.n_visited - 1)],
-            n_classes,
-        )
-        column = &stream.columns[rows.visited[v]]
-        length = (penalties - column.penalised) * step_of(column.curvature, &rows.metric)
-        column.penalised = penalties
-        factor, reach = <floating>(1 / (1 + length * stream.l2)), <floating>(length * stream.l1)
-        w = &weights[rows.visited[v] * 2 * n_classes]
-        for k in range(n_classes):
-            after = factor * (w[k] - max(-reach, min(w[k], reach)))
-            w[n_classes + k] += mass * (after - w[k])
-            w[k] = after
+    cdef Py_ssize_t k
+    cdef double length
+    cdef floating factor, reach, after, mass = <floating>penalties.mass
+    if column.penalised == penalties.due:
+        return
+    length = (penalties.due - column.penalised) * step_of(column.curvature, metric)
+    factor, reach = <floating>(1 / (1 + length * penalties.l2)), <floating>(length * penalties.l1)
+    column.penalised = penalties.due
+    for k in range(n_classes):
+        after = factor * (w[k] - max(-reach, min(w[k], reach)))
+        w[n_classes + k] += mass * (after - w[k])
+        w[k] = after
 
+
+# The non-zeros of a column in a batch
+
+cdef void link(
+    Stream *stream, Rows *rows, Py_ssize_t start, Py_ssize_t size, floating *weights
+) noexcept nogil:
+    """Link the values of a batch, and penalise their columns, while their weights are fetched."""
+    cdef Links *links = &rows.links
+    cdef Py_ssize_t r, p, j, n_values = rows.starts[rows.n_rows], n_classes = stream.n_classes
+    links.n_columns = 0
+    for r in range(size):
+        for p in range(rows.starts[start + r], rows.starts[start + r + 1]):
+            j = rows.at[min(p + FETCHED_AHEAD, n_values - 1)]
+            fetch_column(stream.columns, weights, j, n_classes)
+            j = rows.at[p]
+            if links.head[j] == 0:
+                links.columns[links.n_columns] = <int32_t>j
+                links.n_columns += 1
+                penalise(
+                    &stream.columns[j], &weights[j * 2 * n_classes], n_classes, &rows.penalties,
+                    &rows.metric,
+                )
+            links.following[p] = links.head[j]
+            links.row[p] = <int32_t>r
+            links.head[j] = <int32_t>(p + 1)
+
+
+cdef void unlink(Links *links) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(links.n_columns):
+        links.head[links.columns[c]] = 0
+
+
+# Steps
 
 cdef void pack(
     const floating *weights, const int32_t *order, Py_ssize_t n_dense, Py_ssize_t twice,
@@ -657,12 +664,11 @@ cdef void step_intercept(
         intercept[n_classes + k] += mass * step * descent[k]
 
 
-cdef void count_update(Totals *totals, Py_ssize_t n_rows) noexcept nogil:
+cdef void count_update(Totals *totals) noexcept nogil:
     """Follow the iterate with the average, by the mass of W - A alone."""
     cdef double t
     totals.updates += 1
     totals.iterates += totals.growth
-    totals.penalties += <double>n_rows / BATCH
     t = totals.iterates / totals.growth
     if totals.mass > 0:
         totals.mass *= (t + AVERAGE_POWER) / fmax(t - 1, LEAST_AGE)
@@ -725,10 +731,7 @@ cdef double learn_batch(
     cdef double loss
     dense, weight = &dense[start * n_dense], &weight[start]
     offset = &offset[start * n_classes] if offset != NULL else NULL
-    link(
-        &rows.links, rows.at, starts, size, rows.starts[rows.n_rows], weights, n_classes,
-        stream.columns,
-    )
+    link(stream, rows, start, size, weights)
     score(
         dense, n_dense, packed, values, rows.at, starts, size, weights, intercept, 2 * n_classes,
         scores,
@@ -748,7 +751,9 @@ cdef double learn_batch(
             residuals, size, descent, intercept, n_classes, stream.totals, &rows.metric
         )
     unlink(&rows.links)
-    count_update(stream.totals, size)
+    count_update(stream.totals)
+    if rows.penalties.l2 > 0 or rows.penalties.l1 > 0:
+        stream.totals.penalties += <double>size / BATCH
     return loss
 
 
@@ -775,7 +780,7 @@ def learn(
     cdef Rows rows
     stream.columns, stream.totals = <Column *>&columns[0, 0], <Totals *>&totals[0]
     stream.n_features, stream.n_classes = weights.shape[0], weights.shape[2]
-    stream.l2, stream.l1, stream.fit_intercept = l2, l1, fit_intercept
+    stream.fit_intercept = fit_intercept
     rows.n_rows, rows.y, rows.n_dense = y.shape[0], &y[0], block.n_dense
     rows.visited, rows.at, rows.starts = &visited[0], &indices[0], &starts[0]
     rows.links.head, rows.links.columns = &head[0], &linked[0, 0]
@@ -787,8 +792,14 @@ def learn(
             &dense[0], &data[0], &weight[0], w, &intercept[0, 0],
         )
         rows.metric = metric_of(stream.totals, stream.n_classes)
-        if l2 > 0 or l1 > 0:
-            penalise(&stream, &rows, w)
+        rows.penalties.l2, rows.penalties.l1 = l2, l1
+        rows.penalties.mass = stream.totals.mass
+        rows.penalties.due = stream.totals.penalties
+        for b in range(rows.n_visited if indptr.shape[0] == 0 else rows.n_dense):
+            penalise(
+                &stream.columns[visited[b]], &w[visited[b] * twice], stream.n_classes,
+                &rows.penalties, &rows.metric,
+            )
         pack(w, rows.order, rows.n_dense, twice, &packed[0])
         for b in range((rows.n_rows + BATCH - 1) // BATCH):
             loss += learn_batch(

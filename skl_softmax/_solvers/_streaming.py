@@ -204,7 +204,7 @@ class _Room:
     def __init__(self, d: int, K: int, dtype: Any) -> None:
         batch = _stream_kernels.BATCH_ROWS
         self._K = K
-        self.met = np.zeros((d, 3))
+        self.met = np.zeros((d, 4))
         self.visited, self.place, self.head = np.zeros((3, d), np.int32)
         self.starts = np.zeros(_stream_kernels.BLOCK_ROWS + 1, np.int32)
         self.batch = np.empty((3 * batch + 1) * K, dtype)
@@ -238,7 +238,7 @@ class _Learner:
         self._before = {name: array.copy() for name, array in arrays.items() if name in _SMALL}
         for name in _LARGE:
             array = arrays[name]
-            self._before[name] = array.copy() if rows.dense else array[self._features]
+            self._before[name] = array.copy() if rows.dense else array.take(self._features, axis=0)
         self._loss, self._weight = 0.0, 0.0
 
     @property
