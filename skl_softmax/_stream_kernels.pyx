@@ -75,7 +75,7 @@ cdef enum:
     BLOCK = 256  # rows whose moments are learnt together, at most
     BATCH = 32  # rows an update
     N_SUMS = 8  # at the head of the totals, before `growth`, which grows with them
-    FETCHED_AHEAD = 8  # values whose weights are on their way from memory
+    FETCHED_AHEAD = 16  # values whose weights are on their way from memory
 
 # The state but for its weights, and what to do with it.
 cdef struct Stream:
