@@ -32,7 +32,7 @@ def export(
     base: NDArray[_Float],
     coef: NDArray[_Float],
     shown_intercept: NDArray[np.floating],
-) -> None: ...
+) -> float: ...
 def renormalise(
     weights: NDArray[_Float],
     intercept: NDArray[_Float],

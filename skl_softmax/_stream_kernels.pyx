@@ -815,12 +815,16 @@ def export(
     double[:, ::1] columns, double[::1] totals, double l2, double l1,
     const floating[:, ::1] base, floating[:, ::1] coef, double[::1] shown_intercept,
 ):
-    """Set ``coef`` to base and blend, in the coordinates of X; add the blend to the intercept."""
+    """Set ``coef`` to base and blend, in the coordinates of X; add the blend to the intercept.
+
+    Returns the sum of all curvatures, which is not finite where one has overflowed.
+    """
     cdef Py_ssize_t j, k, n_classes = intercept.shape[1]
     cdef Totals *total = <Totals *>&totals[0]
     cdef Column *column
     cdef Metric metric
     cdef double length, average = -total.average / total.mass if total.mass > 0 else 0
+    cdef double curvatures = total.curvature_intercept
     cdef floating w, factor, reach
     cdef floating part_last = <floating>total.last, part_average = <floating>average
     with nogil:
@@ -829,6 +833,7 @@ def export(
             shown_intercept[k] += total.last * intercept[0, k] + average * intercept[1, k]
         for j in range(coef.shape[0]):
             column = <Column *>&columns[j, 0]
+            curvatures += column.curvature
             length = (total.penalties - column.penalised) * step_of(column.curvature, &metric)
             factor = <floating>(column.scale / (1 + length * l2))
             reach = <floating>(length * l1)
@@ -848,6 +853,7 @@ def export(
             if base.shape[0]:
                 for k in range(n_classes):
                     coef[j, k] += base[j, k]
+    return curvatures
 
 
 def renormalise(

@@ -12,7 +12,14 @@ from skl_softmax._penalties import Penalty
 from skl_softmax._schedules import Steps
 from skl_softmax._softmax import cross_entropy, scores, softmax
 from skl_softmax._solvers import SGD, Parameters, Streaming, _streaming
-from skl_softmax._stream import Method, Rows, State, partial_pass, raise_interrupt
+from skl_softmax._stream import (
+    Method,
+    OverflowedError,
+    Rows,
+    State,
+    partial_pass,
+    raise_interrupt,
+)
 
 N, D, K = 600, 9, 3
 NO_PENALTY = Penalty()
@@ -427,6 +434,19 @@ def test_failure_leaves_the_state(container, rng, monkeypatch):
 
     with pytest.raises(MemoryError):
         partial_pass(stream.params.copy(), stream.state, stream.method, data)
+
+    assert pickle.dumps(stream.state) == before
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+def test_overflow_leaves_the_state(container, rng):
+    """Weights whose squares are no floating-point numbers are refused, and nothing changes."""
+    data = make_rows(rng, container=container)
+    stream = Stream().learn(data)
+    before = pickle.dumps(stream.state)
+
+    with pytest.raises(OverflowedError):
+        stream.learn(replace(data, weight=data.weight * 1e300))
 
     assert pickle.dumps(stream.state) == before
 

@@ -126,8 +126,7 @@ class Streaming(Solver):
         except BaseException:
             learner.put_back()
             raise
-        self._show(params, slots.arrays)
-        if not (np.isfinite(params.norms(False)[0]) and np.isfinite(params.intercept).all()):
+        if not self._show(params, slots.arrays):
             learner.put_back()
             return np.nan
         updates = int(slots.arrays["totals"][_AT["updates"]])
@@ -162,17 +161,22 @@ class Streaming(Solver):
         self._show(params, arrays)
         return params, slots
 
-    def _show(self, params: Parameters, arrays: dict[str, Floats]) -> None:
-        """Write what the user gets into ``params``: base and blend, in the coordinates of X."""
+    def _show(self, params: Parameters, arrays: dict[str, Floats]) -> bool:
+        """Write what the user gets into ``params``: base and blend, in the coordinates of X.
+
+        Returns whether that, and what the next rows will be learnt with, is finite.
+        """
         base = arrays.get("base", np.empty((0, 0), params.coef.dtype))
         intercept = np.zeros(len(params.intercept)) + arrays.get("base_intercept", 0)
-        _stream_kernels.export(
+        curvatures = _stream_kernels.export(
             arrays["weights"], arrays["weights_intercept"], arrays["columns"], arrays["totals"],
             self.penalty.l2, self.penalty.l1, base, params.coef, intercept,
         )  # fmt: skip
         params.intercept[...] = intercept if self.fit_intercept else 0
         params.scale = 1.0
         params.moved()
+        found = curvatures, params.norms(need_absolute=False)[0], *params.intercept
+        return bool(np.isfinite(found).all() and np.isfinite(arrays["totals"]).all())
 
 
 def _blocks(rows: Pass) -> Iterator[Codes]:
