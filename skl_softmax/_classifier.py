@@ -70,8 +70,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
           these become slow and there are at most 2000 features, by Newton's method. Rows that fit
           into one batch and models of up to 128 weights are Newton's alone. ``partial_fit`` is
           Adagrad [2]_ on batches of 32 rows, on features that are standardised by what it has seen
-          of them, so that their scale does not matter; it returns the blend of the last and the averaged iterate that would have
-          predicted the rows best before it learnt them.
+          of them, so that their scale does not matter; it returns the blend of the last and the
+          averaged iterate that would have predicted the rows best before it learnt them.
         - "sgd": the textbook update.
         - "adagrad": in a diagonal metric of the gradients met so far [2]_.
         - "adam": with running means of the gradients and their squares [3]_.
