@@ -1,8 +1,10 @@
 """`SoftmaxSGDClassifier`: the parameters, the documentation and the methods, all of them thin."""
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -143,8 +145,16 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         Epochs without progress before ``fit`` stops, at least 1.
 
     class_weight : dict {label: weight}, "balanced" or None, default=None
-        Factor of the weights of a class's rows. "balanced" gives every class the same total weight;
-        ``partial_fit`` cannot know it.
+        Factor of the weights of a class's rows. "balanced" gives every class the same total weight.
+        In ``partial_fit`` it is the total weight of all rows so far, ``fit`` included, over that of
+        the class's times the number of classes met; the rows of a batch count in it.
+
+    new_classes : {"error", "add"}, default="error"
+        What ``partial_fit`` does with a label that is not among the classes. "add" gives the label
+        a new column; ``classes`` may be left out, and a stream may begin with a single class. After
+        n rows a new class begins with a share of at most about 1 / (n + 1) of any row (without
+        intercept: 1 / n_classes), and that is all that other probabilities lose. ``fit`` does not
+        read it.
 
     warm_start : bool, default=False
         Whether ``fit`` starts from the parameters of the last one instead of zeros. The classes
@@ -160,7 +170,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     coef_ : ndarray of shape (n_classes, n_features) or (1, n_features)
-        Weights ``W^T``; for two classes those of the second over the first. Float32 if X is.
+        Weights ``W^T``; for two classes those of the second over the first. Float32 if X is. Zero
+        where a stream has met one class only.
 
     intercept_ : ndarray of shape (n_classes,) or (1,)
         Intercepts ``b``.
@@ -256,6 +267,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
 
     coef_: Any
     intercept_: Floats
+    _state: State
 
     _parameter_constraints = _validation.PARAMETER_CONSTRAINTS
 
@@ -282,6 +294,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
         class_weight: dict[Any, float] | str | None = None,
+        new_classes: str = "error",
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -306,6 +319,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
+        self.new_classes = new_classes
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -374,7 +388,12 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
             coef, intercept = _validation.check_init(problem, coef_init, intercept_init)
             params = self._parameters(coef, intercept)
             method = self._method(problem, min(self._batch_size(), len(problem.data.rows)))
-            state = State(method.solver.start(params), rng)
+            state = State(
+                method.solver.start(params),
+                rng,
+                n_rows=len(problem.data.rows),
+                class_counts=problem.class_counts,
+            )
             budget = _fit.Budget(
                 max_iter=self.max_iter,
                 tol=self.tol,
@@ -421,9 +440,11 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows; computed in the dtype of the first chunk.
         y : array-like of shape (n_samples,)
-            Labels among the classes.
+            Labels among the classes, or any with ``new_classes="add"``. Unless the rows are
+            shuffled, a class then begins with the batch of its first row of non-zero weight.
         classes : array-like of shape (n_classes,), default=None
-            All classes of the stream; needed on the first call, optional later.
+            All classes of the stream; needed on the first call, optional later. With
+            ``new_classes="add"`` optional, and any that are new are added.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights, at least 0, used as given; a chunk whose weights are all 0 changes nothing.
 
@@ -446,21 +467,27 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
             if hasattr(self, "_state") and parameters != self._state.parameters:
                 self._validate_params()  # scikit-learn itself checks on the first call only
             _validation.check_parameters(self)
-            problem = _validation.check_partial_fit(self, X, y, classes, sample_weight)
-            method = self._method(problem, self._batch_size())
-            if hasattr(self, "coef_"):
-                coef = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
-                coef = np.asarray(coef, problem.dtype)
-                params, state = self._parameters(coef, self.intercept_), self._state
-            else:
-                params = Parameters.of(*_validation.check_init(problem, None, None))
-                state = State(method.solver.start(params), check_random_state(self.random_state))
-                self._publish(params, state, [])
-            if len(problem.data.rows):
+            parts = _validation.check_partial_fit(
+                self, X, y, classes, sample_weight, self._batch_size()
+            )
+            if len(parts) > 1 and hasattr(self, "coef_"):  # a pass may change the memory in place
+                slots = copy.deepcopy(self._state.slots)
+                self._state = replace(self._state, slots=slots)
+            objective, weight = 0.0, 0.0
+            for problem in parts:
+                params, state, method = self._start_of(problem)
+                if not len(problem.data.rows):
+                    continue
                 with _overflow_explained():
                     params, state, value = _stream.partial_pass(params, state, method, problem.data)
-                self._publish(params, state, [value])
-        _stream.raise_interrupt(state)
+                objective += value * problem.data.total_weight
+                weight += problem.data.total_weight
+                self.classes_, state.class_counts = problem.classes, problem.class_counts
+                self._publish(params, state, [objective / weight])
+                if state.slots.interrupt is not None:
+                    break
+        if hasattr(self, "_state"):
+            _stream.raise_interrupt(self._state)
         return self
 
     def decision_function(self, X: Any) -> Floats:
@@ -474,12 +501,12 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
-            One score a class; for two classes the log-odds of the second.
+            One score a class; for two classes the log-odds of the second, of shape (n_samples,).
         """
         check_is_fitted(self, "coef_")
         X = _validation.check_predict(self, X)
         scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-        return scores.ravel() if scores.shape[1] == 1 else scores
+        return scores.ravel() if len(self.classes_) == 2 else scores
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Label with the highest score.
@@ -568,7 +595,29 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
 
     def _parameters(self, coef: Floats, intercept: Floats) -> Parameters:
         """A copy to work on; without ``fit_intercept`` the intercept is zero in any case."""
-        return Parameters.of(coef, intercept if self.fit_intercept else np.zeros_like(intercept))
+        intercept = intercept if self.fit_intercept else np.zeros_like(intercept)
+        return Parameters.of(coef, intercept, one_class=len(self.classes_) == 1)
+
+    def _start_of(self, problem: Problem) -> tuple[Parameters, State, Method]:
+        """Copies of what a pass over a chunk goes on from, with the classes that the chunk has."""
+        method = self._method(problem, self._batch_size())
+        if not hasattr(self, "coef_"):
+            self.classes_ = problem.classes
+            params = self._parameters(*_validation.check_init(problem, None, None))
+            state = State(
+                method.solver.start(params),
+                check_random_state(self.random_state),
+                class_counts=problem.class_counts,
+            )
+            self._publish(params, state, [])
+        coef = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
+        params = self._parameters(np.asarray(coef, problem.dtype), self.intercept_)
+        state = self._state
+        if len(problem.classes) > len(self.classes_):
+            known = np.searchsorted(problem.classes, self.classes_)
+            position = np.delete(np.arange(len(problem.classes)), known)
+            params, state = _stream.with_classes(params, state, method, position)
+        return params, state, method
 
     def _method(self, problem: Problem, batch_size: int) -> Method:
         """What the parameters say about turning rows into updates."""

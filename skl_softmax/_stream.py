@@ -6,7 +6,7 @@ between passes everything that the next one needs is in `State`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -58,6 +58,8 @@ class State:
     smoothness: float = 0.0  # the largest met, so that the automatic step never grows
     slowdown: float = 1.0  # of the "adaptive" schedule
     iterate: Parameters | None = None  # where the user sees an average instead
+    n_rows: int = 0  # rows learnt, those of a fit once
+    class_counts: Floats = field(default_factory=lambda: np.empty(0))  # sums of sample weights
     parameters: tuple[Any, ...] = ()  # of the estimator, when they were last found valid
 
     def copy(self) -> "State":
@@ -130,11 +132,23 @@ def partial_pass(
         if not method.solver.remembers(state.slots):
             state.slots = method.solver.start(params)
         iterate = params if state.iterate is None else state.iterate
+        state.n_rows += len(data.rows)
         if not method.solver.fit_intercept:
             _forget_intercept(iterate, state.slots)
         learn_smoothness(state, method, data)
         value = run_pass(iterate, state, method, data)
     return present(iterate, state, method.solver, data), state, value
+
+
+def with_classes(
+    params: Parameters, state: State, method: Method, position: Codes
+) -> tuple[Parameters, State]:
+    """The same with one more class at each ``position``, for `partial_pass` to go on from."""
+    if not method.solver.remembers(state.slots):
+        state = replace(state, slots=method.solver.start(params))
+    iterate = params if state.iterate is None else state.iterate
+    iterate, slots = method.solver.with_class(iterate, state.slots, position, state.n_rows)
+    return iterate, replace(state, slots=slots, iterate=state.iterate and iterate)
 
 
 def raise_interrupt(state: State) -> None:

@@ -5,7 +5,8 @@ The only file that imports private names of scikit-learn.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from numbers import Integral, Real
 from operator import attrgetter
 from typing import Any
@@ -26,6 +27,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     check_classification_targets,
+    unique_labels,
 )
 from sklearn.utils.validation import validate_data
 
@@ -55,10 +57,13 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     "class_weight": [StrOptions({"balanced"}), dict, None],
+    "new_classes": [StrOptions({"error", "add"})],
     "warm_start": ["boolean"],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }
+
+_KNOWN = -1  # in the place of the first row of a class that the chunk need not bring
 
 # An estimator -> the values of all its parameters.
 parameters_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*PARAMETER_CONSTRAINTS)
@@ -70,6 +75,7 @@ class Problem:
 
     data: Rows
     classes: NDArray[Any]
+    class_counts: Floats  # (n_classes,), sample weights of the rows so far, before class_weight
     validation: Rows | None = None
 
     @property
@@ -118,7 +124,8 @@ def check_fit(
     rows = np.flatnonzero(weight)
     if not len(rows):
         raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
-    weight /= weight.max()  # so that no sum of them overflows
+    largest = weight.max()
+    weight /= largest  # so that no sum of them overflows
     classes = np.unique(y[rows])
     if len(classes) < 2:
         raise ValueError(
@@ -127,7 +134,9 @@ def check_fit(
         )
     y_codes = np.zeros(len(y), np.intp)
     y_codes[rows] = np.searchsorted(classes, y[rows])
-    factor = _class_weight(estimator, classes, y[rows], weight[rows])
+    with np.errstate(over="ignore"):  # of use for partial_fit alone, which refuses them then
+        counts = np.bincount(y_codes[rows], weight[rows]) * largest
+    factor = _class_weight(estimator.class_weight, classes, y[rows], weight[rows])
     weight *= factor[y_codes] / max(1, factor.max())  # nor of these
     rows = rows[weight[rows] > 0]  # those of a class without weight go too
     if not len(rows):
@@ -146,39 +155,123 @@ def check_fit(
         rows, held_out = _split(estimator, X, y_codes, weight, rows, rng)
     weight /= weight[rows].mean()
     data = Rows(X, y_codes, weight.astype(X.dtype, copy=False), rows, features_in_use(X))
-    return Problem(data, classes, held_out)
+    return Problem(data, classes, counts, held_out)
 
 
-def check_partial_fit(estimator: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> Problem:
-    """Validate the arguments of ``partial_fit``; the first call sets ``classes_``."""
+def check_partial_fit(
+    estimator: Any, X: Any, y: Any, classes: Any, sample_weight: Any, batch_size: int
+) -> list[Problem]:
+    """Validate the arguments of ``partial_fit``.
+
+    The chunk is one problem, or several, cut where a batch brings new classes; none where no class
+    is known yet.
+    """
     if estimator.early_stopping:
         raise ValueError("early_stopping should be False with partial_fit, got True.")
-    if estimator.class_weight == "balanced":
-        raise ValueError(
-            "class_weight 'balanced' is not supported for partial_fit: the frequencies of the "
-            "classes in the whole stream are not known. Pass the weights as a dict, for example "
-            "those of sklearn.utils.compute_class_weight on a sample."
-        )
     fitted = hasattr(estimator, "coef_")
     dtype = estimator.coef_.dtype if fitted else [np.float64, np.float32]
     X, y = _check_X_y(estimator, X, y, dtype=dtype, reset=not fitted)
+    weight = _check_weight(sample_weight, X, "sample_weight")
+    rows = np.flatnonzero(weight)
+    batch_size = min(batch_size, max(1, len(rows)))  # it may be beyond NumPy's integers
+    if estimator.new_classes == "add":
+        classes, first_rows = _classes_met(estimator, y, rows, classes)
+        if not len(classes):
+            return []
+        if len(rows) < len(y):  # labels without weight need not be known
+            y = np.where(weight > 0, y, classes[0])
+    else:
+        classes = _classes_named(estimator, classes)
+        first_rows = np.full(len(classes), _KNOWN)
+    codes = _encode(y, classes, "y")
+    counts = np.zeros(len(classes))
+    if fitted:
+        counts[np.searchsorted(classes, estimator.classes_)] = estimator._state.class_counts
+    factor: Any = 1.0
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        if estimator.class_weight == "balanced":
+            factor = np.ones(len(y))
+            factor[rows] = _balanced(counts, codes[rows], weight[rows], batch_size)
+        elif estimator.class_weight is not None:
+            factor = _class_weight(_of_known(estimator, classes), classes, y, weight)[codes]
+        product = (weight * factor).astype(X.dtype, copy=False)
+    if not np.isfinite(product).all():
+        raise ValueError(f"sample_weight contains a value too large for {X.dtype!r}.")
+    data = Rows(X, codes, product, np.flatnonzero(product), np.arange(X.shape[1]))
+    return _parts(data, classes, first_rows, counts, weight, batch_size)
+
+
+def _classes_named(estimator: Any, classes: Any) -> Any:
+    """The classes of a stream whose first call has to name them."""
     _check_partial_fit_first_call(estimator, classes)
     known = estimator.classes_
     if len(known) < 2:
         raise ValueError(
             f"The number of classes has to be greater than one; got {len(known)} class."
         )
-    codes = _encode(y, known, "y")
-    weight = _check_weight(sample_weight, X, "sample_weight")
-    factor: Floats = np.ones(len(known))
-    if estimator.class_weight is not None:
-        factor = _class_weight(estimator, known, y, weight)
-    with np.errstate(over="ignore"):  # refused below
-        weight = (weight * factor[codes]).astype(X.dtype, copy=False)
-    rows = np.flatnonzero(weight)
-    if not np.isfinite(weight).all():
-        raise ValueError(f"sample_weight contains a value too large for {X.dtype!r}.")
-    return Problem(Rows(X, codes, weight, rows, np.arange(X.shape[1])), known)
+    return known
+
+
+def _classes_met(estimator: Any, y: Any, rows: Codes, classes: Any) -> tuple[Any, Codes]:
+    """The sorted classes after ``rows``, and the first row of each, or `_KNOWN`."""
+    named = [] if classes is None else [unique_labels(classes)]
+    if hasattr(estimator, "coef_"):
+        known = estimator.classes_
+        if not len(rows) or (not named and _positions(y[rows], known)[1].all()):
+            return known, np.full(len(known), _KNOWN)
+        named.append(known)
+    check_classification_targets(y[rows])
+    labels, first = np.unique(y[rows], return_index=True)
+    every = [*named, labels] if len(rows) else named
+    found = unique_labels(*every) if every else labels
+    first_rows = np.full(len(found), _KNOWN)
+    # Shuffled rows are in no order yet, so all their classes come with the first batch.
+    first_rows[np.searchsorted(found, labels)] = 0 if estimator.shuffle else rows[first]
+    for known in named:
+        first_rows[np.searchsorted(found, known)] = _KNOWN
+    return found, first_rows
+
+
+def _parts(
+    data: Rows, classes: Any, first_rows: Codes, counts: Floats, weight: Floats, batch_size: int
+) -> list[Problem]:
+    """Cut a chunk in front of the batches that bring classes; each part knows those so far."""
+    rows = data.rows
+    if (first_rows == _KNOWN).all():  # nearly always, and a call with few rows is quicker so
+        counts += np.bincount(data.y[rows], weight[rows], len(classes))
+        return [Problem(data, classes, counts)]
+    arrival = np.minimum(np.searchsorted(rows, first_rows), max(0, len(rows) - 1))
+    arrival = arrival // batch_size * batch_size
+    parts = []
+    for start, stop in pairwise([*np.unique(arrival), len(rows)]):
+        known, part = arrival <= start, rows[start:stop]
+        counts = counts + np.bincount(data.y[part], weight[part], len(classes))
+        y = data.y if known.all() else (np.cumsum(known) - 1)[data.y]
+        parts.append(Problem(replace(data, y=y, rows=part), classes[known], counts[known]))
+    return parts
+
+
+def _balanced(counts: Floats, codes: Codes, weight: Floats, batch_size: int) -> Floats:
+    """Factor of every row: the total over (classes met * total of its class).
+
+    Totals are ``counts`` plus the rows up to the end of the row's own batch, so that they do not
+    depend on how the rows were cut into chunks of whole batches.
+    """
+    counts, factor = counts.copy(), np.empty(len(codes))
+    for start in range(0, len(codes), batch_size):
+        batch = slice(start, start + batch_size)
+        counts += np.bincount(codes[batch], weight[batch], len(counts))
+        own = counts[codes[batch]]
+        factor[batch] = counts.sum() / (np.count_nonzero(counts) * own)
+    return factor
+
+
+def _of_known(estimator: Any, classes: Any) -> Any:
+    """``class_weight`` without the classes that a stream may meet later."""
+    if estimator.new_classes == "error":
+        return estimator.class_weight
+    known = set(classes.tolist())
+    return {label: value for label, value in estimator.class_weight.items() if label in known}
 
 
 def check_predict(estimator: Any, X: Any) -> Any:
@@ -281,26 +374,27 @@ def _check_weight(sample_weight: Any, X: Any, name: str) -> Floats:
     return weight
 
 
-def _class_weight(estimator: Any, classes: Any, y: Any, weight: Floats) -> Floats:
+def _class_weight(class_weight: Any, classes: Any, y: Any, weight: Floats) -> Floats:
     """One factor a class."""
-    factor = compute_class_weight(
-        estimator.class_weight, classes=classes, y=y, sample_weight=weight
-    )
+    factor = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=weight)
     if not (np.isfinite(factor).all() and factor.min() >= 0):
         raise ValueError(
-            "The values of class_weight must be finite and at least 0, got "
-            f"{estimator.class_weight!r}."
+            f"The values of class_weight must be finite and at least 0, got {class_weight!r}."
         )
     return np.asarray(factor, dtype=np.float64)
 
 
+def _positions(y: Any, classes: Any) -> tuple[Codes, NDArray[np.bool_]]:
+    """Position of every label in the sorted ``classes``, and whether it is among them."""
+    if (y.dtype.kind in "OSU") != (classes.dtype.kind in "OSU"):  # no label can be known
+        return np.zeros(len(y), np.intp), np.zeros(len(y), bool)
+    codes = np.searchsorted(classes, y)
+    return codes, classes.take(codes, mode="clip") == y
+
+
 def _encode(y: Any, classes: Any, name: str) -> Codes:
     """Position of every label in the sorted ``classes``."""
-    codes = np.zeros(len(y), np.intp)
-    known = np.zeros(len(y), bool)
-    if (y.dtype.kind in "OSU") == (classes.dtype.kind in "OSU"):  # else no label can be known
-        codes = np.searchsorted(classes, y)
-        known = classes.take(codes, mode="clip") == y
+    codes, known = _positions(y, classes)
     if not known.all():
         raise ValueError(
             f"`{name}` has labels that are not among the classes: "

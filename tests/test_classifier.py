@@ -403,6 +403,32 @@ def test_dtype_of_a_stream_is_that_of_its_first_chunk(params, dtypes, container)
     assert_same(model, expected)
 
 
+@pytest.mark.parametrize("kinds", [(np.asarray, sp.csr_array), (sp.csr_array, np.asarray)])
+@ALL_SOLVERS
+def test_dense_and_sparse_chunks_in_one_stream(params, kinds):
+    """Chunks may be dense or sparse, in any order: the stream is that of dense chunks."""
+    model, expected = softmax_sgd(**params), softmax_sgd(**params)
+    for part, container in zip((slice(0, 80), slice(80, N)), kinds, strict=True):
+        model.partial_fit(container(X[part]), Y[part], [0, 1, 2])
+        expected.partial_fit(X[part], Y[part], [0, 1, 2])
+
+    assert_same(model, expected, rtol=1e-9, atol=1e-10)
+
+
+@ALL_SOLVERS
+def test_class_that_comes_late(params):
+    """A class that the stream has named, but met only later, is learnt then."""
+    model = softmax_sgd(**params)
+    for part in (slice(0, 50), slice(100, N), slice(0, 50)):
+        model.partial_fit(X[part], Y[part], [0, 1, 2])
+    before = loss_of(model, X[50:100], Y[50:100])
+
+    for _ in range(3):
+        model.partial_fit(X, Y)
+
+    assert loss_of(model, X[50:100], Y[50:100]) < before
+
+
 @pytest.mark.parametrize("solver", ["auto", "sgd", "adagrad", "adam"])
 def test_float32_is_close_to_float64(solver):
     """Float32 gives the parameters of float64 to single precision."""
@@ -726,6 +752,202 @@ def test_pickle_goes_on_bit_for_bit(params, container):
     assert_same(unpickled, model)
 
 
+# --- Classes that come later.
+
+LETTERS = np.array(["setosa", "iris", "v"])[Y]  # not in the order of the codes
+
+
+def adding(**params):
+    """Make a classifier that takes new classes as they come, in the order of the rows."""
+    return softmax_sgd(new_classes="add", shuffle=False, **params)
+
+
+@CONTAINERS
+@ALL_SOLVERS
+def test_classes_come_one_by_one(params, container):
+    """From a chunk with a single class on, each class gets its column when it comes."""
+    model = adding(**params)
+    shapes = []
+    for start, stop in ((50, 100), (0, 70), (100, 150)):
+        model.partial_fit(container(X[start:stop]), LETTERS[start:stop])
+        proba = model.predict_proba(container(X))
+        shapes.append((model.coef_.shape, model.intercept_.shape, proba.shape))
+        assert_allclose(proba.sum(axis=1), 1)
+
+    assert shapes == [((1, 4), (1,), (N, 1)), ((1, 4), (1,), (N, 2)), ((3, 4), (3,), (N, 3))]
+    assert_array_equal(model.classes_, ["iris", "setosa", "v"])
+    before = loss_of(model, container(X), LETTERS)
+    assert loss_of(model.partial_fit(container(X), LETTERS), container(X), LETTERS) < before
+
+
+def test_classes_follow_their_columns():
+    """Labels stay those of their rows where later labels sort before them, of any length."""
+    order = np.random.default_rng(0).permutation(N)
+    model = SoftmaxSGDClassifier(new_classes="add", random_state=0)
+    for names in (["m", "p"], ["m", "p", "a longer name"]):
+        labels = np.array(["m", "p", "a longer name"])[Y[order]]
+        kept = np.isin(labels, names)
+        model.partial_fit(X[order][kept], labels[kept])
+
+    assert_array_equal(model.classes_, ["a longer name", "m", "p"])
+    assert model.score(X[order], labels) > 0.85
+
+
+@ALL_SOLVERS
+def test_one_class_alone(params):
+    """A stream that has met one class predicts it, with certainty."""
+    model = adding(**params).partial_fit(X[:50], LETTERS[:50]).partial_fit(X[:20], LETTERS[:20])
+
+    assert_array_equal(model.predict(X), np.full(N, "setosa"))
+    assert_array_equal(model.predict_proba(X), np.ones((N, 1)))
+    assert_array_equal(model.predict_log_proba(X), np.zeros((N, 1)))
+    assert_array_equal(model.decision_function(X), np.zeros((N, 1)))
+    assert not model.coef_.any()
+
+
+@CONTAINERS
+@pytest.mark.parametrize("penalty", PENALTIES)
+@ALL_SOLVERS
+def test_new_classes_do_not_depend_on_the_cut(params, penalty, container):
+    """Chunks that are whole batches give what one chunk of them all gives, new classes included."""
+    # The automatic step depends on the rows met so far; at batch size 1 only on the longest row.
+    rows, batch_size = X, 16
+    if params["solver"] in ("auto", "sgd") and "learning_rate" not in params:
+        rows, batch_size = X / np.linalg.norm(X, axis=1, keepdims=True), 1
+    params = {"penalty": penalty, "batch_size": batch_size, **params}
+    expected = adding(**params).partial_fit(container(rows), LETTERS)
+
+    model = adding(**params)
+    for start, stop in pairwise([0, 16, 64, 144, 150]):
+        model.partial_fit(container(rows[start:stop]), LETTERS[start:stop])
+
+    assert (model.t_, model.classes_.tolist()) == (expected.t_, expected.classes_.tolist())
+    assert_same(model, expected, rtol=1e-9, atol=1e-10)
+
+
+@ALL_SOLVERS
+def test_all_classes_in_the_first_batch(params):
+    """Where the first batch has all classes, adding them is naming them."""
+    order = np.random.default_rng(0).permutation(N)
+    expected = softmax_sgd(**params).partial_fit(X[order], Y[order], [0, 1, 2])
+
+    model = softmax_sgd(new_classes="add", **params).partial_fit(X[order], Y[order])
+
+    assert_same(model, expected)
+
+
+def test_shuffled_chunk_begins_with_all_its_classes():
+    """A shuffled chunk has no order in which its classes could come."""
+    expected = softmax_sgd().partial_fit(X, Y, [0, 1, 2])
+
+    assert_same(softmax_sgd(new_classes="add").partial_fit(X, Y), expected)
+
+
+@CONTAINERS
+@pytest.mark.parametrize("name", ["auto", "automatic step"])
+def test_new_class_after_fit(name, container):
+    """A fitted model takes a new class, which at first has at most a share of 1 / (n + 1)."""
+    model = softmax_sgd(new_classes="add", penalty=None, **SOLVERS[name])
+    before = model.fit(container(X[50:]), LETTERS[50:]).predict_proba(container(X))
+
+    # A row of hardly any weight brings the class, and moves nothing.
+    model.partial_fit(container(X[:1]), ["a"], sample_weight=[1e-12])
+
+    after = model.predict_proba(container(X))
+    assert_array_equal(model.classes_, ["a", "iris", "v"])
+    assert after[:, 0].max() < 1 / 101 + 1e-9
+    assert_allclose(after[:, 1:] / (1 - after[:, :1]), before, rtol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [["setosa", "zz"], ["zz"]])
+def test_named_classes_are_added(classes):
+    """Classes named in a later call get a column, whether or not the chunk has them."""
+    model = adding().partial_fit(X[:50], LETTERS[:50]).partial_fit(X[:50], LETTERS[:50], classes)
+
+    assert_array_equal(model.classes_, ["setosa", "zz"])
+    assert_array_equal(model.predict(X[:50]), LETTERS[:50])
+
+
+def test_named_classes_begin_alike():
+    """Named on the first call, classes have a column from the start, as without new_classes."""
+    model = adding().partial_fit(X, Y, [0, 1, 2])
+
+    assert_same(model, softmax_sgd(shuffle=False).partial_fit(X, Y, [0, 1, 2]))
+
+
+def test_rows_without_weight_bring_no_class():
+    """A label whose rows all have weight zero is not met, and need not even be of the same kind."""
+    labels = np.where(np.arange(N) < 140, Y, 99)
+    weight = (labels < 99).astype(float)
+
+    model = adding().partial_fit(X, labels, sample_weight=weight)
+
+    assert_same(model, adding().partial_fit(X[:140], Y[:140]))
+    assert_array_equal(model.classes_, [0, 1, 2])
+
+
+def test_stream_may_begin_without_weight_and_classes():
+    """Where the first chunk has no weight and classes are not named, nothing is known after it."""
+    model = adding().partial_fit(X[:, :2], Y, sample_weight=np.zeros(N))
+
+    assert not hasattr(model, "coef_")
+    assert_same(model.partial_fit(X, Y), adding().partial_fit(X, Y))
+
+
+def test_class_weights_may_name_classes_to_come():
+    """With new_classes="add" a dict of class weights may name classes that are not met yet."""
+    model = adding(class_weight={0: 3.0, 2: 2.0, 5: 9.0})
+    expected = adding()
+    for part in (slice(0, 70), slice(70, N)):
+        model.partial_fit(X[part], Y[part])
+        expected.partial_fit(X[part], Y[part], sample_weight=np.array([3.0, 1.0, 2.0])[Y[part]])
+
+    assert_same(model, expected)
+
+
+@pytest.mark.parametrize("solver", ["auto", "sgd"])
+def test_class_of_weight_zero_is_met(solver):
+    """A class whose class weight is zero gets a column, as in fit, and teaches nothing."""
+    model = adding(solver=solver, class_weight={2: 0.0})
+    for part in (slice(0, 120), slice(120, N), slice(0, 120)):
+        model.partial_fit(X[part], Y[part])
+
+    assert_array_equal(model.classes_, [0, 1, 2])
+    assert not (model.predict(X) == 2).any()
+
+
+@CONTAINERS
+@ALL_SOLVERS
+def test_pickle_with_a_new_class_goes_on_bit_for_bit(params, container):
+    """A model that was pickled before and after a class came goes on as the original does."""
+    model = adding(**params)
+    other = pickle.loads(pickle.dumps(model))
+    for part in (slice(0, 40), slice(30, 70), slice(90, 120)):
+        other = pickle.loads(pickle.dumps(other))
+        for one in (model, other):
+            one.partial_fit(container(X[part]), LETTERS[part])
+
+    assert_same(other, model)
+
+
+def test_objective_of_a_chunk_with_new_classes():
+    """The objective of a chunk is the mean over its rows, whatever classes they met."""
+    params = {"penalty": None, "learning_rate": "constant", "eta0": 1e-12, "batch_size": 50}
+
+    model = adding(**params).partial_fit(X, Y)
+
+    # Nothing is learnt: 50 rows with one class, 50 where a second one begins, and so the third.
+    second = np.array([0, np.log(1 / 51)])
+    third = np.append(second, second.mean() + np.log(2 / 101))
+    losses = [0.0, *(np.log(np.exp(z).sum()) - z[-1] for z in (second, third))]
+    assert model.loss_curve_[0] == pytest.approx(np.mean(losses))
+
+
+def test_fit_does_not_read_new_classes():
+    """In fit new_classes has no effect."""
+    assert_same(softmax_sgd(new_classes="add").fit(X, Y), softmax_sgd().fit(X, Y))
+
+
 # --- Weights.
 
 
@@ -869,6 +1091,94 @@ def test_balanced_classes_have_equal_total_weight():
 
     expected = softmax_sgd().fit(X[kept], Y[kept], weight / totals[Y[kept]])
     assert_same(model, expected, rtol=1e-10, atol=1e-12)
+
+
+def running_balance(labels, weight, batch_size):
+    """Weight every row by total / (classes met * total of its class), its batch included."""
+    factor = np.empty(len(labels))
+    for start in range(0, len(labels), batch_size):
+        stop = start + batch_size
+        totals = np.bincount(labels[:stop], weight[:stop])
+        own = totals[labels[start:stop]]
+        factor[start:stop] = totals.sum() / (np.count_nonzero(totals) * own)
+    return factor
+
+
+@pytest.mark.parametrize("new_classes", ["error", "add"])
+@CONTAINERS
+@ALL_SOLVERS
+def test_balanced_stream(params, container, new_classes):
+    """In a stream a class counts as much as the others by what has been met of it, in batches."""
+    order = np.random.default_rng(0).permutation(N)
+    rows, labels = container(X[order]), Y[order]
+    weight = np.linspace(0.5, 2, N)
+    params = {"shuffle": False, "batch_size": 16, "new_classes": new_classes, **params}
+    model = softmax_sgd(class_weight="balanced", **params)
+    expected = softmax_sgd(**params)
+    factor = running_balance(labels, weight, 16)
+    for start, stop in pairwise([0, 32, 64, 144, 150]):
+        part = slice(start, stop)
+        model.partial_fit(rows[part], labels[part], [0, 1, 2], weight[part])
+        expected.partial_fit(rows[part], labels[part], [0, 1, 2], weight[part] * factor[part])
+
+    assert_same(model, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("cuts", [(0, 16, 150), (0, 64, 80, 150), (0, 150)], ids=str)
+def test_balanced_stream_does_not_depend_on_the_cut(cuts):
+    """Chunks that are whole batches are balanced as one chunk is, where classes come one by one."""
+    labels = np.repeat([0, 1, 0, 2, 1], 30)
+    params = {"class_weight": "balanced", "learning_rate": "constant", "new_classes": "add"}
+    expected = softmax_sgd(shuffle=False, **params).partial_fit(X, labels)
+
+    model = softmax_sgd(shuffle=False, **params)
+    for start, stop in pairwise(cuts):
+        model.partial_fit(X[start:stop], labels[start:stop])
+
+    assert_same(model, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_balanced_stream_after_fit():
+    """A balanced stream counts the rows of the fit before it, by their sample weights."""
+    weight = np.linspace(0.5, 2, N)
+    params = {"shuffle": False, "solver": "adagrad"}
+    model = softmax_sgd(class_weight="balanced", **params).fit(X[:140], Y[:140], weight[:140])
+    expected = copy.deepcopy(model).set_params(class_weight=None)
+
+    model.partial_fit(X[140:], Y[140:], sample_weight=weight[140:])
+
+    share = weight[140:].sum() + weight[100:140].sum()
+    factor = weight.sum() / (3 * share)
+    expected.partial_fit(X[140:], Y[140:], sample_weight=weight[140:] * factor)
+    assert_same(model, expected, rtol=1e-12)
+
+
+def test_balanced_stream_may_begin_at_any_chunk():
+    """Rows are counted whether or not class_weight is "balanced" at the time, or a dict."""
+    params = {"shuffle": False, "solver": "adagrad"}
+    model, expected = softmax_sgd(**params), softmax_sgd(**params)
+    for one in (model, expected):
+        one.partial_fit(X[:40], Y[:40], [0, 1, 2])
+        one.set_params(class_weight={0: 5.0}).partial_fit(X[40:60], Y[40:60])
+
+    model.set_params(class_weight="balanced").partial_fit(X[60:70], Y[60:70])
+
+    # 50 rows of class 0 and 20 of class 1, which are all of these.
+    expected.set_params(class_weight=None).partial_fit(
+        X[60:70], Y[60:70], sample_weight=np.full(10, 70 / (2 * 20))
+    )
+    assert_same(model, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("new_classes", ["error", "add"])
+def test_balanced_chunk_without_weight_changes_nothing(new_classes):
+    """A chunk without weight is not counted."""
+    model = softmax_sgd(class_weight="balanced", new_classes=new_classes)
+    before = pickle.dumps(model.partial_fit(X, Y, [0, 1, 2]))
+
+    model.partial_fit(X[:60], Y[:60], sample_weight=np.zeros(60))
+
+    assert pickle.dumps(model) == before
 
 
 # --- Where fit starts.

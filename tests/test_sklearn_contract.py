@@ -138,6 +138,7 @@ def test_signature():
         "validation_fraction": 0.1,
         "n_iter_no_change": 5,
         "class_weight": None,
+        "new_classes": "error",
         "warm_start": False,
         "random_state": None,
         "verbose": 0,

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skl_softmax._penalties import Penalty
-from skl_softmax._softmax import batch_update, cross_entropy, residual, scores
+from skl_softmax._softmax import batch_update, cross_entropy, residual, scores, softmax
 from skl_softmax._solvers import SGD, Adagrad, Adam, Parameters, Pass, Slots
 from skl_softmax._solvers._lazy import timetables
 
@@ -393,6 +393,66 @@ def test_copies_share_no_memory(solver, X, y, s, start):
         assert_array_equal(array, kept_slots.arrays[name])
 
 
+@pytest.mark.parametrize("position", [[0], [1], [3], [0, 2], [1, 2, 5]], ids=str)
+@each_solver
+def test_new_class_takes_no_more_than_its_share(solver, position, X, y, s, start):
+    """A new class has at most 1 / (n + 1) of a row's probabilities, and that is what others lose.
+
+    So in the iterate, and in the average where the user gets that.
+    """
+    n_rows, position = 3 * N, np.array(position)
+    params, slots = run(solver, start, visit(X, y, s), n_passes=3)
+    old = solver.presented(params.copy(), slots, ALL)
+
+    grown, grown_slots = solver.with_class(params, slots, position, n_rows)
+
+    new = solver.presented(grown, grown_slots, ALL)
+    for before, after in ((params, grown), (old, new)):
+        P = softmax(scores(X, before.coef, before.intercept))
+        Q = softmax(scores(X, after.coef, after.intercept))
+        assert Q[:, position].max() <= 1 / (n_rows + 1)
+        others = np.delete(Q, position, axis=1)
+        assert_allclose(others / others.sum(axis=1, keepdims=True), P)
+        assert_array_equal(np.delete(after.coef, position, axis=1), before.coef)
+
+
+@each_solver
+def test_new_class_is_learnt(solver, X, y, s, start):
+    """What a solver remembers grows with the classes, and the old columns of it stay."""
+    params, slots = run(solver, start, visit(X, y, s))
+
+    grown, grown_slots = solver.with_class(params, slots, np.array([1]), N)
+
+    for name, array in slots.arrays.items():
+        assert_array_equal(np.delete(grown_slots.arrays[name], 1, axis=-1), array)
+        assert grown_slots.arrays[name].dtype == array.dtype
+    rows = visit(X, np.where(X[:, 4] > 1, 1, np.array([0, 2, 3])[y]), s)
+    before = objective(grown, rows, Penalty())
+    for _ in range(20):
+        solver.run(grown, grown_slots, rows)
+    assert objective(grown, rows, Penalty()) < before
+
+
+def test_new_class_of_few_rows_is_not_raised(start):
+    """While there are fewer rows than classes, a new class begins at the mean of the others."""
+    solver = SGD(Penalty(), True)
+
+    grown, _ = solver.with_class(start, solver.start(start), np.array([0]), K - 1)
+
+    assert_allclose(grown.intercept[0], start.intercept.mean())
+
+
+def test_new_class_without_intercept(start):
+    """Without intercept a new class has the mean score of the others, and no intercept."""
+    start.intercept[:] = 0
+    solver = SGD(Penalty(), False, average_from=1)
+
+    grown, _ = solver.with_class(start, solver.start(start), np.array([2]), N)
+
+    assert not grown.intercept.any()
+    assert_allclose(grown.coef[:, 2], start.coef.mean(axis=1))
+
+
 # --- Parameters ---
 
 
@@ -408,6 +468,16 @@ def test_public_form_and_back(n_classes, rng):
     assert params.coef.flags.c_contiguous
     assert_array_equal(params.public()[0], coef)
     assert_array_equal(params.public()[1], intercept)
+
+
+def test_public_form_of_one_class(rng):
+    """One class has one column, which the two of a pair of classes must not be taken for."""
+    coef, intercept = rng.standard_normal((1, D)), rng.standard_normal(1)
+
+    params = Parameters.of(coef, intercept, one_class=True)
+
+    assert_array_equal(params.coef, coef.T)
+    assert_array_equal(params.public()[0], coef)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -1,5 +1,6 @@
 """A pass over rows and the state between passes: steps, order, generator, overflow, averages."""
 
+import pickle
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from skl_softmax._penalties import Penalty
 from skl_softmax._schedules import SCHEDULES, Steps
 from skl_softmax._smoothness import smoothness
 from skl_softmax._softmax import cross_entropy, scores
-from skl_softmax._solvers import SGD, Adam, Parameters
+from skl_softmax._solvers import SGD, Adagrad, Adam, Parameters, Streaming
 from skl_softmax._stream import (
     Method,
     OverflowedError,
@@ -20,6 +21,7 @@ from skl_softmax._stream import (
     learn_smoothness,
     partial_pass,
     run_pass,
+    with_classes,
 )
 
 N, D, K = 23, 4, 3
@@ -409,6 +411,63 @@ def test_partial_pass_reports_the_objective(data):
     _, _, value = partial_pass(params, state, method, data)
 
     assert_allclose(value, np.log(K) + penalty.value(4 * D * K, 2 * D * K))
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        Streaming(NO_PENALTY, True),
+        SGD(NO_PENALTY, True, momentum=0.9, average_from=1),
+        SGD(Penalty(l1=1e-4), True, average_from=1),
+        Adagrad(NO_PENALTY, True),
+        Adam(NO_PENALTY, True),
+    ],
+    ids=["streaming", "momentum, average", "l1, average", "adagrad", "adam"],
+)
+def test_state_does_not_grow(solver, container, rng):
+    """After a million rows the state takes no more memory than after ten thousand."""
+    n = 10_000
+    X, labels = container(rng.standard_normal((n, D))), rng.integers(0, K, n).astype(np.intp)
+    data = Rows(X, labels, np.ones(n), np.arange(n), np.arange(D))
+    params, state, method = make(solver, batch_size=256)
+    sizes = []
+    for _ in range(100):
+        params, state, _ = partial_pass(params, state, method, data)
+        sizes.append(len(pickle.dumps((params, state))))
+
+    assert state.n_rows == 1_000_000
+    assert max(sizes) < sizes[0] + 50  # numbers that count take more bytes when they are larger
+
+
+@pytest.mark.parametrize("average_from", [None, 1])
+def test_classes_are_added_to_what_goes_on(average_from, data):
+    """After a class was added the pass goes on from the iterate, not from what the user sees."""
+    method = make(SGD(Penalty(), True, momentum=0.9, average_from=average_from))[2]
+    shown, state = learn(method, [data])
+    iterate = shown if state.iterate is None else state.iterate
+
+    params, grown = with_classes(shown, state, method, np.array([1]))
+
+    assert_array_equal(np.delete(params.coef, 1, axis=1), iterate.coef)
+    assert (grown.iterate is None) == (state.iterate is None)
+    assert (grown.t, grown.n_rows) == (state.t, N)
+    assert_array_equal(state.slots.arrays["v"], np.delete(grown.slots.arrays["v"], 1, axis=1))
+
+
+def test_classes_are_added_after_a_change_of_solver(data):
+    """A solver that takes over begins with the old classes, then they get more."""
+    shown, state = learn(make(SGD(Penalty(), True, momentum=0.9))[2], [data])
+    method = make(Adam(Penalty(), True))[2]
+
+    params, grown = with_classes(shown, state, method, np.array([0, 3]))
+
+    assert grown.slots.arrays["m"].shape == params.coef.shape == (D, K + 2)
+
+
+def test_rows_are_counted_once(data):
+    """The state counts the rows of all chunks."""
+    assert learn(make()[2], [data, part(data, slice(0, 7))])[1].n_rows == N + 7
 
 
 # --- small parts ---

@@ -541,7 +541,10 @@ def test_new_class_takes_no_more_than_its_share(known, rng):
         stream = Stream(start=stream.params).learn(data)
     before = softmax(scores(data.X, stream.params.coef, stream.params.intercept))
 
-    params, slots = stream.method.solver.with_class(stream.params, stream.state.slots, 1)
+    params, slots = stream.method.solver.with_class(
+        stream.params, stream.state.slots, np.array([1]), N
+    )
+    stream.method.solver._show(params, slots.arrays)  # as after the next pass
 
     after = softmax(scores(data.X, params.coef, params.intercept))
     assert after[:, 1].max() < 1 / (N + 1) + 1e-12

@@ -14,6 +14,7 @@ from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.preprocessing import StandardScaler
 
 from skl_softmax import SoftmaxSGDClassifier, _engines, _stream
+from skl_softmax._solvers import _streaming
 
 X, Y = load_iris(return_X_y=True)
 X = StandardScaler().fit_transform(X)
@@ -221,6 +222,25 @@ def test_unknown_labels_in_a_later_call(kind, y, named):
     assert_refused(model_of(kind), "partial_fit", X, y, match=match)
 
 
+ADDING = {"new_classes": "add", "solver": "sgd"}
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "match"),
+    [
+        (np.where(Y == 2, "two", "other"), None, "Mix of label input types"),
+        (Y + 0.5, None, "Unknown label type"),
+        (Y, ["a", "b"], "Mix of label input types"),
+        (Y, [0.5, 1, 2], "Unknown label type"),
+    ],
+    ids=["strings", "continuous", "classes of strings", "continuous classes"],
+)
+@pytest.mark.parametrize("kind", ["fitted", "streaming"])
+def test_labels_that_cannot_be_added(kind, y, classes, match):
+    """With new_classes="add" labels that do not fit to the known ones are refused."""
+    assert_refused(model_of(kind, **ADDING), "partial_fit", X, y, classes, match=match)
+
+
 # --- Weights.
 
 
@@ -311,13 +331,13 @@ def test_class_weights_of_zero_alone(kind):
     assert_refused(model, "fit", X, Y, match="class weights of all samples are zero")
 
 
-def test_balanced_stream(kind):
-    """partial_fit cannot balance classes and says what to pass instead."""
-    args, kwargs = call(model_of(kind).set_params(class_weight="balanced"), "partial_fit", X, Y)
+@pytest.mark.parametrize("weight", [1e308, np.where(Y == 1, 1e308, 1.0)], ids=["all", "a class"])
+def test_balanced_weights_beyond_the_range(kind, weight):
+    """Weights whose running totals overflow cannot be balanced, and nothing counts them."""
+    model = model_of(kind, solver="sgd", class_weight="balanced")
+    args, kwargs = call(model, "partial_fit", X, Y, sample_weight=weight)
 
-    assert_refused(
-        *args, match="class_weight 'balanced' is not supported for partial_fit", **kwargs
-    )
+    assert_refused(*args, match="sample_weight contains a value too large", **kwargs)
 
 
 # --- Parameters.
@@ -542,16 +562,16 @@ def test_overflow_by_the_penalty(kind, container):
 
 
 class Interrupted:
-    """A function that raises KeyboardInterrupt at its third call."""
+    """A function that raises KeyboardInterrupt, or another error, at its third or another call."""
 
-    def __init__(self, function):
-        self.function, self.calls = function, 0
+    def __init__(self, function, at=3, error=KeyboardInterrupt):
+        self.function, self.at, self.error, self.calls = function, at, error, 0
 
     def __call__(self, *args, **kwargs):
         """Pass the call on, or be interrupted."""
         self.calls += 1
-        if self.calls == 3:
-            raise KeyboardInterrupt
+        if self.calls == self.at:
+            raise self.error
         return self.function(*args, **kwargs)
 
 
@@ -572,6 +592,36 @@ def test_interrupted_stream(monkeypatch):
         model.partial_fit(X, Y, [0, 1, 2])
 
     assert_refused(model, "partial_fit", X, Y, match="^$", error=KeyboardInterrupt)
+
+
+@pytest.mark.parametrize("solver", ["auto", "sgd", "adam"])
+def test_failure_after_a_new_class(monkeypatch, kind, solver):
+    """A chunk that fails after it has brought a class leaves no trace of what came before."""
+    model = model_of(kind, new_classes="add", solver=solver, shuffle=False, batch_size=10)
+    y = np.where(np.arange(len(Y)) < 70, Y, 7)
+    fails = Interrupted(_stream.run_pass, at=2, error=_stream.OverflowedError)
+    monkeypatch.setattr(_stream, "run_pass", fails)
+
+    assert_refused(model, "partial_fit", X, y, match="overflowed")
+
+
+def test_interrupt_after_a_new_class(monkeypatch):
+    """A chunk that is interrupted leaves the batches before, with the classes that they brought."""
+    params = {"new_classes": "add", "shuffle": False, "batch_size": 10}
+    model, expected = SoftmaxSGDClassifier(**params), SoftmaxSGDClassifier(**params)
+    y = np.where(np.arange(len(Y)) < 70, Y, 7)
+    expected.partial_fit(X[:80], y[:80])
+    kernels = _streaming._stream_kernels
+    monkeypatch.setattr(kernels, "learn", Interrupted(kernels.learn, at=9))
+
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(X, y)
+
+    assert model.classes_.tolist() == [0, 1, 7]
+    assert (model.t_, model.coef_.tolist()) == (expected.t_, expected.coef_.tolist())
+    for one in (model, expected):
+        one.partial_fit(X[80:], y[80:])
+    assert model.coef_.tolist() == expected.coef_.tolist()
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])

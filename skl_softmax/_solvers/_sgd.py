@@ -163,13 +163,3 @@ class SGD(Solver):
         )
         params.scale, params.square, params.absolute = 1.0, square, absolute
         return square
-
-    def averaged(self, params: Parameters, slots: Slots) -> Parameters:
-        count = slots.n_averaged
-        if count == 0:
-            return params
-        dtype = params.coef.dtype
-        return Parameters(
-            (slots.arrays["total"] / count).astype(dtype),
-            (slots.arrays["total_intercept"] / count).astype(dtype),
-        )

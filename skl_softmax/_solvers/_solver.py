@@ -26,9 +26,9 @@ class Parameters:
     absolute: float | None = None  # ||coef||_1
 
     @classmethod
-    def of(cls, coef: Floats, intercept: Floats) -> "Parameters":
+    def of(cls, coef: Floats, intercept: Floats, one_class: bool = False) -> "Parameters":
         """From ``coef_`` and ``intercept_``, copied; two classes get the columns -w/2 and w/2."""
-        if len(coef) == 1:
+        if len(coef) == 1 and not one_class:
             coef = np.concatenate([-coef / 2, coef / 2])
             intercept = np.concatenate([-intercept / 2, intercept / 2])
         return cls(np.array(coef.T, order="C"), np.array(intercept))
@@ -152,9 +152,48 @@ class Solver(ABC):
 
     def averaged(self, params: Parameters, slots: Slots) -> Parameters:
         """The average of the iterates where the solver keeps one, else ``params`` itself."""
-        return params
+        count = slots.n_averaged
+        if count == 0:
+            return params
+        dtype = params.coef.dtype
+        return Parameters(
+            (slots.arrays["total"] / count).astype(dtype),
+            (slots.arrays["total_intercept"] / count).astype(dtype),
+        )
+
+    def with_class(
+        self, params: Parameters, slots: Slots, position: Codes, n_rows: int
+    ) -> tuple[Parameters, Slots]:
+        """Copies with one more class at each ``position`` of the result, which no row has had yet.
+
+        A new class begins as the mean of the others, in the weights and in all that is remembered
+        of them: its next updates are as long as theirs. Only its intercept is lower, by `lift`.
+        """
+        lift = self.lift(len(params.intercept), n_rows)
+        arrays = {name: _with_mean(array, position) for name, array in slots.arrays.items()}
+        if slots.n_averaged:
+            arrays["total_intercept"][position] += slots.n_averaged * lift
+        grown = Parameters(
+            _with_mean(params.coef, position), _with_mean(params.intercept, position), params.scale
+        )
+        grown.intercept[position] += lift
+        return grown, replace(slots, arrays=arrays)
+
+    def lift(self, n_classes: int, n_rows: int) -> float:
+        """``log(K / (n + 1))``: how far the intercept of a new class is above the mean of K others.
+
+        Exp is convex, so with that no row gives the class more than a share of 1 / (n + 1), and
+        that is all that the probabilities of the others lose. With n < K rows it is not raised.
+        """
+        return min(0.0, float(np.log(n_classes / (n_rows + 1)))) if self.fit_intercept else 0.0
 
     def presented(self, params: Parameters, slots: Slots, features: Codes) -> Parameters:
         """What the user gets: the parameters with nothing put off, averaged if so asked."""
         self.settle(params, slots, features)
         return self.averaged(params, slots)
+
+
+def _with_mean(array: Floats, position: Codes) -> Floats:
+    """A copy with one more column at each ``position`` of the result: the mean of the others."""
+    before = position - np.arange(len(position))
+    return np.insert(array, before, array.mean(axis=-1, keepdims=True), axis=-1)

@@ -59,6 +59,8 @@ from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
 _AT = {name: place for place, name in enumerate(_stream_kernels.TOTALS)}  # in the array `totals`
 _FREQUENT = _stream_kernels.COLUMN.index("frequent")
 _LARGE, _SMALL = {"weights", "columns"}, {"weights_intercept", "totals"}
+# Of W in what the user sees, by which a new class divides where it is nearly 0: any small one.
+_LEAST_FACTOR = 0.1
 _FIRST_BLEND = 1.0, 0.5  # midway between the iterates; a base alone begins as it is
 
 
@@ -137,29 +139,20 @@ class Streaming(Solver):
         return slots.made if isinstance(slots, StreamSlots) else 0
 
     def with_class(
-        self, params: Parameters, slots: Slots, position: int
+        self, params: Parameters, slots: Slots, position: Codes, n_rows: int
     ) -> tuple[Parameters, Slots]:
-        """The same stream with one more class at ``position``, which it has not met.
-
-        Its scores are log(K / (n + 1)) after n rows, and the other classes' sum to zero: so no row
-        gives it more than a share of 1 / (n + 1), and that is all that other probabilities lose.
-        """
-        dtype, K = params.coef.dtype, len(params.intercept)
-        arrays = {name: array.copy() for name, array in slots.arrays.items()}
-        totals = arrays["totals"]
-        for name in arrays.keys() - {"columns", "totals"}:
-            centred = arrays[name] - arrays[name].mean(axis=-1, keepdims=True)
-            arrays[name] = np.insert(centred, position, 0, axis=-1)
-        if self.fit_intercept:
-            start = np.log(K / (totals[_AT["rows"]] / totals[_AT["growth"]] + 1))
-            if "base" in arrays:
-                arrays["base_intercept"][position] = start
-            else:
-                arrays["weights_intercept"][0, position] = start / totals[_AT["last"]]
-        slots = replace(slots, arrays=arrays)
-        params = Parameters(np.empty((len(params.coef), K + 1), dtype), np.empty(K + 1, dtype))
-        self._show(params, arrays)
-        return params, slots
+        """Base class's rule, in the coordinates of the stream; what columns know has no class."""
+        shared = {name: slots.arrays[name].copy() for name in ("columns", "totals")}
+        of_classes = {name: a for name, a in slots.arrays.items() if name not in shared}
+        slots = replace(slots, arrays=of_classes)
+        grown, slots = super().with_class(params, slots, position, n_rows)
+        lift, arrays = self.lift(len(params.intercept), n_rows), slots.arrays
+        if "base" in arrays:
+            arrays["base_intercept"][position] += lift
+        else:
+            factor = max(shared["totals"][_AT["last"]], _LEAST_FACTOR)
+            arrays["weights_intercept"][0, position] += lift / factor
+        return grown, replace(slots, arrays=arrays | shared)
 
     def _show(self, params: Parameters, arrays: dict[str, Floats]) -> bool:
         """Write what the user gets into ``params``: base and blend, in the coordinates of X.
