@@ -129,10 +129,14 @@ def test_interrupted_stream_is_usable(monkeypatch):
         return found
 
     kernel = _streaming._stream_kernels.learn
-    with monkeypatch.context() as patched:
-        patched.setattr(_streaming._stream_kernels, "learn", learn)
-        with pytest.raises(KeyboardInterrupt):
-            model.partial_fit(rows, labels, [0, 1, 2])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(_streaming._stream_kernels, "learn", learn)
+            with pytest.raises(KeyboardInterrupt):
+                model.partial_fit(rows, labels, [0, 1, 2])
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     assert_same(model, expected)
     assert model.t_ == expected.t_ == 16
