@@ -10,6 +10,15 @@ BATCH_ROWS: int
 COLUMN: tuple[str, ...]
 TOTALS: tuple[str, ...]
 
+def gather(
+    data: NDArray[_Float],
+    indices: NDArray[np.integer],
+    indptr: NDArray[np.integer],
+    rows: NDArray[np.intp],
+    starts: NDArray[np.int32],
+    values: NDArray[_Float],
+    at: NDArray[np.int32],
+) -> None: ...
 def learn(
     weights: NDArray[_Float],
     intercept: NDArray[_Float],

@@ -17,7 +17,7 @@ from libc.math cimport exp, exp2, fabs, floor, fmax, fmin, log, log2, logf, sqrt
 from libc.stdint cimport int32_t
 
 from skl_softmax._shared cimport (
-    fast_exp, prefetch, rows_scores, rows_update, softmax_residual,
+    fast_exp, index_t, prefetch, rows_scores, rows_update, softmax_residual,
 )
 
 # What is known of a feature: a row of the array `columns`. Sums are by weight.
@@ -755,6 +755,22 @@ cdef double learn_batch(
     if rows.penalties.l2 > 0 or rows.penalties.l1 > 0:
         stream.totals.penalties += <double>size / BATCH
     return loss
+
+
+def gather(
+    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const Py_ssize_t[::1] rows, const int32_t[::1] starts, floating[::1] values, int32_t[::1] at,
+):
+    """Copy rows of CSR, row r to ``starts[r]``: what SciPy would do at ten times the overhead."""
+    cdef Py_ssize_t r, n
+    cdef index_t p
+    with nogil:
+        for r in range(rows.shape[0]):
+            n = starts[r]
+            for p in range(indptr[rows[r]], indptr[rows[r] + 1]):
+                values[n] = data[p]
+                at[n] = <int32_t>indices[p]
+                n += 1
 
 
 def learn(

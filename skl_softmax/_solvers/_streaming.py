@@ -265,30 +265,32 @@ class _Learner:
         self._weight += float(block.weight.sum(dtype=np.float64))
 
     def _block(self, rows: Codes) -> _Block:
-        arrays, room = self._arrays, self._room
-        X, weight = self._rows.X[rows], self._rows.weight[rows]
+        arrays, room, X = self._arrays, self._room, self._rows.X
+        weight = self._rows.weight[rows]
         d, dtype = len(arrays["weights"]), weight.dtype
         offset = np.empty(0, dtype)
         if "base" in arrays:
-            offset = scores(X, arrays["base"], arrays["base_intercept"]).ravel()
+            offset = scores(X[rows], arrays["base"], arrays["base_intercept"]).ravel()
         if self._rows.dense:
             room.make(d, 0)
             none = np.empty(0, np.int32)
-            dense, data, indices, indptr = np.ravel(X), np.empty(0, dtype), none, none
+            dense, data, indices, indptr = np.ravel(X[rows]), np.empty(0, dtype), none, none
         else:
+            lengths = X.indptr[rows + 1] - X.indptr[rows]
+            indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            data, indices = np.empty(indptr[-1], dtype), np.empty(indptr[-1], np.int32)
+            _stream_kernels.gather(X.data, X.indices, X.indptr, rows, indptr, data, indices)
             room.visited[: self._n_dense].sort()  # the order that the next pass would find
-            n_dense = self._most_dense(X, weight)
-            room.make(n_dense, X.nnz)
-            dense, data = np.empty(len(rows) * n_dense, dtype), X.data
-            indices = X.indices.astype(np.int32, copy=False)
-            indptr = X.indptr.astype(np.int32, copy=False)
+            n_dense = self._most_dense(lengths, weight)
+            room.make(n_dense, len(data))
+            dense = np.empty(len(rows) * n_dense, dtype)
         return _Block(
             dense, data, indices, indptr, self._rows.y[rows], weight, offset, self._n_dense
         )
 
-    def _most_dense(self, X: Any, weight: Floats) -> int:
+    def _most_dense(self, lengths: Codes, weight: Floats) -> int:
         """Bound on the columns with non-zeros in over half of all rows: twice those of a row."""
         totals = self._arrays["totals"]
-        a_row = [totals[_AT["nonzeros"]] / max(totals[_AT["weight"]], 1e-300)]
-        a_row.append(np.average(np.diff(X.indptr), weights=weight.astype(np.float64)))
-        return min(X.shape[1], int(2 * max(a_row)) + 1)
+        a_row = totals[_AT["nonzeros"]] / max(totals[_AT["weight"]], 1e-300)
+        here = np.average(lengths, weights=weight.astype(np.float64))
+        return min(len(self._arrays["weights"]), int(2 * max(a_row, here)) + 1)
