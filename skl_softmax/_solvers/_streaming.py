@@ -292,5 +292,5 @@ class _Learner:
         """Bound on the columns with non-zeros in over half of all rows: twice those of a row."""
         totals = self._arrays["totals"]
         a_row = totals[_AT["nonzeros"]] / max(totals[_AT["weight"]], 1e-300)
-        here = np.average(lengths, weights=weight.astype(np.float64))
+        here = lengths @ weight.astype(np.float64) / weight.sum(dtype=np.float64)
         return min(len(self._arrays["weights"]), int(2 * max(a_row, here)) + 1)
