@@ -19,7 +19,8 @@ from skl_softmax._softmax import Codes, Floats
 
 _BLOCK_ENTRIES = 1 << 18  # of X, read at a time: both products of a pass find them in the cache
 _HELD_ENTRIES = 1 << 16  # an X of at most so many entries is held centred, in float64 (512 KB)
-_OUTLYING = 1e4  # squared lengths beyond which a row is not trusted whole, in median ones
+_OUTLYING = 10.0  # n median squared lengths, beyond which a row is not trusted whole: the only
+# non-zero of a column has n, and CG can correct the metric for some such rows, not for thousands
 _ROUNDS = 8  # of trust at most; each tells more of a row that had hidden the others
 _LARGE = 1e15  # entries whose squares, summed, would leave float32
 _FAR = 30.0  # |m_j| in deviations from where a block is centred before it is multiplied
@@ -58,7 +59,8 @@ class CentredRows:
         self.trust = np.ones(self.n)
         for _ in range(_ROUNDS):
             self._learn_moments()
-            allowed = _OUTLYING * np.median(self.lengths) / np.maximum(self.lengths, 1e-300)
+            most = _OUTLYING * self.n * np.median(self.lengths)
+            allowed = most / np.maximum(self.lengths, 1e-300)
             if not 0 < allowed.min() < 0.5 * self.trust.min():
                 break
             self.trust = np.minimum(allowed, self.trust)
