@@ -277,7 +277,8 @@ class _Learner:
             dense, data, indices, indptr = np.ravel(X[rows]), np.empty(0, dtype), none, none
         else:
             lengths = X.indptr[rows + 1] - X.indptr[rows]
-            indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            indptr = np.zeros(len(rows) + 1, np.int32)
+            np.cumsum(lengths, dtype=np.int32, out=indptr[1:])
             data, indices = np.empty(indptr[-1], dtype), np.empty(indptr[-1], np.int32)
             _stream_kernels.gather(X.data, X.indices, X.indptr, rows, indptr, data, indices)
             room.visited[: self._n_dense].sort()  # the order that the next pass would find
