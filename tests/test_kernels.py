@@ -1,7 +1,7 @@
 """The compiled loops: equal to the NumPy truth for every dtype, index type, container, weighting.
 
-`Solver.run` is the truth for a pass: the loop over batches in NumPy, with the seed's gradient and
-the solver's `step`. The compiled passes are held to it here, several passes in a row.
+`StepSolver.run` is the truth for a pass: the loop over batches in NumPy, with the seed's gradient
+and the solver's `step`. The compiled passes are held to it here, several passes in a row.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skl_softmax import _kernels
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import cross_entropy, residual
-from skl_softmax._solvers import SGD, Adagrad, Parameters, Pass, Solver
+from skl_softmax._solvers import SGD, Adagrad, Parameters, Pass, StepSolver
 
 N, D, K, ETA = 50, 12, 4, 0.4
 N_PASSES = 3
@@ -93,7 +93,7 @@ def assert_same_passes(solver, passes, params, run=None):
             rows.rows, rows.features, rows.batch_size, rows.eta,
         )  # fmt: skip
         loss = run(params, slots, rows)
-        assert_allclose(loss, Solver.run(solver, truth, truth_slots, exact), **close)
+        assert_allclose(loss, StepSolver.run(solver, truth, truth_slots, exact), **close)
         # A square is as precise as its weights, of which the largest count.
         size = 1 + np.abs(truth.coef).max() ** 2
         assert_allclose(

@@ -11,7 +11,7 @@ from skl_softmax._solvers._adam import Adam
 from skl_softmax._solvers._dual import DualAscent
 from skl_softmax._solvers._second_order import Newton
 from skl_softmax._solvers._sgd import SGD
-from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
+from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver, StepSolver
 from skl_softmax._solvers._streaming import Streaming
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "Pass",
     "Slots",
     "Solver",
+    "StepSolver",
     "Streaming",
 ]

@@ -20,13 +20,13 @@ import numpy as np
 from skl_softmax import _kernels
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Floats
-from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
+from skl_softmax._solvers._solver import Parameters, Pass, Slots, StepSolver
 
 _EPSILON = 1e-10
 
 
 @dataclass(frozen=True)
-class Adagrad(Solver):
+class Adagrad(StepSolver):
     """Adagrad with its standard constants: ``s`` starts at 0, epsilon is 1e-10."""
 
     @property

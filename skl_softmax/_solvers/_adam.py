@@ -17,13 +17,13 @@ import numpy as np
 
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Floats
-from skl_softmax._solvers._solver import Parameters, Slots, Solver
+from skl_softmax._solvers._solver import Parameters, Slots, StepSolver
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
-class Adam(Solver):
+class Adam(StepSolver):
     """Adam with its standard constants; every update moves every weight, O(d K) also on CSR."""
 
     @property

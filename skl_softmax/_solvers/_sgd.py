@@ -24,7 +24,7 @@ from skl_softmax import _kernels
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Codes, Floats
 from skl_softmax._solvers._lazy import in_range, timetables
-from skl_softmax._solvers._solver import Parameters, Pass, Slots, Solver
+from skl_softmax._solvers._solver import Parameters, Pass, Slots, StepSolver
 
 # The squared norm runs along with the updates, since reading all weights once a pass would cost
 # much of the pass where features are many; it is read off the weights when it has lost digits,
@@ -34,7 +34,7 @@ _EMPTY, _EMPTY_ROW = np.empty((0, 0)), np.empty(0)  # a kernel's None
 
 
 @dataclass(frozen=True)
-class SGD(Solver):
+class SGD(StepSolver):
     """Textbook SGD. ``average_from`` is the first update whose result is averaged, or None."""
 
     nesterov: bool = False

@@ -98,50 +98,23 @@ class Slots:
 
 @dataclass(frozen=True)
 class Solver(ABC):
-    """Turns batch gradients into updates of `Parameters`."""
+    """Turns rows into updates of `Parameters`."""
 
     penalty: Penalty
     fit_intercept: bool
     momentum: float = 0.0
 
-    @property
     @abstractmethod
-    def memory(self) -> dict[str, type | None]:
-        """Names of the arrays like coef (each with a twin ``_intercept``) and their dtype."""
-
     def start(self, params: Parameters) -> Slots:
-        """The memory before the first update: zeros, in the dtype of the parameters for None."""
-        arrays = {
-            name + suffix: np.zeros(like.shape, dtype or like.dtype)
-            for name, dtype in self.memory.items()
-            for suffix, like in (("", params.coef), ("_intercept", params.intercept))
-        }
-        return Slots(arrays)
+        """The memory before the first update."""
 
+    @abstractmethod
     def remembers(self, slots: Slots) -> bool:
         """Whether the memory is of this solver; it is not after the user has chosen another."""
-        return slots.arrays.keys() == {n + s for n in self.memory for s in ("", "_intercept")}
 
     @abstractmethod
-    def step(self, params: Parameters, slots: Slots, G: Floats, g: Floats, eta: float) -> None:
-        """One update, in place, from the batch gradient ``G`` of coef and ``g`` of intercept."""
-
     def run(self, params: Parameters, slots: Slots, rows: Pass) -> float:
         """Make the updates of one pass, in place; returns the sum of ``s CE`` met on the way."""
-        self.settle(params, slots, rows.features)
-        loss = 0.0
-        n, size = len(rows.rows), rows.batch_size
-        buffer = rows.scores_buffer(params.coef.shape[1])
-        for eta, start in zip(rows.eta, range(0, n, size), strict=True):
-            batch = rows.rows[start : start + size]
-            X = rows.X[batch]
-            Z = buffer[: len(batch)]
-            Z[:] = scores(X, params.coef, params.intercept)
-            loss += _kernels.residual(Z, rows.y[batch], rows.weight[batch])
-            G, g = batch_gradient(X, Z)
-            self.step(params, slots, G, g, float(eta))
-        params.moved()
-        return loss
 
     def updates(self, slots: Slots, rows: Pass) -> int:
         """How many updates the pass has made: one a batch."""
@@ -191,6 +164,48 @@ class Solver(ABC):
         """What the user gets: the parameters with nothing put off, averaged if so asked."""
         self.settle(params, slots, features)
         return self.averaged(params, slots)
+
+
+@dataclass(frozen=True)
+class StepSolver(Solver):
+    """A textbook solver: a pass is a `step` a batch."""
+
+    @property
+    @abstractmethod
+    def memory(self) -> dict[str, type | None]:
+        """Names of the arrays like coef (each with a twin ``_intercept``) and their dtype."""
+
+    def start(self, params: Parameters) -> Slots:
+        """Zeros, in the dtype of the parameters for None."""
+        arrays = {
+            name + suffix: np.zeros(like.shape, dtype or like.dtype)
+            for name, dtype in self.memory.items()
+            for suffix, like in (("", params.coef), ("_intercept", params.intercept))
+        }
+        return Slots(arrays)
+
+    def remembers(self, slots: Slots) -> bool:
+        return slots.arrays.keys() == {n + s for n in self.memory for s in ("", "_intercept")}
+
+    @abstractmethod
+    def step(self, params: Parameters, slots: Slots, G: Floats, g: Floats, eta: float) -> None:
+        """One update, in place, from the batch gradient ``G`` of coef and ``g`` of intercept."""
+
+    def run(self, params: Parameters, slots: Slots, rows: Pass) -> float:
+        self.settle(params, slots, rows.features)
+        loss = 0.0
+        n, size = len(rows.rows), rows.batch_size
+        buffer = rows.scores_buffer(params.coef.shape[1])
+        for eta, start in zip(rows.eta, range(0, n, size), strict=True):
+            batch = rows.rows[start : start + size]
+            X = rows.X[batch]
+            Z = buffer[: len(batch)]
+            Z[:] = scores(X, params.coef, params.intercept)
+            loss += _kernels.residual(Z, rows.y[batch], rows.weight[batch])
+            G, g = batch_gradient(X, Z)
+            self.step(params, slots, G, g, float(eta))
+        params.moved()
+        return loss
 
 
 def _with_mean(array: Floats, position: Codes) -> Floats:

@@ -81,10 +81,6 @@ class Streaming(Solver):
 
     half_life: float | None = None
 
-    @property
-    def memory(self) -> dict[str, type | None]:
-        return {}
-
     def start(self, params: Parameters) -> Slots:
         """Nothing seen yet."""
         (d, K), dtype = params.coef.shape, params.coef.dtype
@@ -106,9 +102,6 @@ class Streaming(Solver):
 
     def remembers(self, slots: Slots) -> bool:
         return "columns" in slots.arrays
-
-    def step(self, params: Parameters, slots: Slots, G: Floats, g: Floats, eta: float) -> None:
-        raise NotImplementedError  # the moments need rows, not their gradient
 
     def run(self, params: Parameters, slots: Slots, rows: Pass) -> float:
         """Learn the rows, block by block, in place; returns the sum of ``s CE`` met on the way.
