@@ -183,10 +183,10 @@ class AutoEngine:
         if not self._below(tol):
             return False
         self._engine.parameters()  # objective and gap were met on the way: now they are exact
-        return self._below(tol) and (self._engine.certain or not self._can_check())
+        return self._below(tol) and (self._engine.certain or not self._check_again())
 
-    def _can_check(self) -> bool:
-        """Whether another look is possible, to which the next epoch is then given."""
+    def _check_again(self) -> bool:
+        """Give the next epoch to another look at the optimum; returns whether one is possible."""
         if isinstance(self._engine, Newton):
             self._engine.renew_metric()
             return True

@@ -2,8 +2,8 @@
 
 Each file begins with the solver's form of the seed's line. The textbook solvers, `SGD`, `Adagrad`
 and `Adam`, are made of a `step`, that line in NumPy; a compiled pass, where there is one, equals
-`step` repeated. The solvers without knobs, `DualAscent` and `Newton`, know how far they are from
-the optimum.
+`step` repeated. Without knobs are `DualAscent` and `Newton`, which fit and know how far they are
+from the optimum, and `Streaming`, which learns from one pass.
 """
 
 from skl_softmax._solvers._adagrad import Adagrad

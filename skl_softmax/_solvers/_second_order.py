@@ -11,7 +11,7 @@ fit into one batch this is the whole fit: nothing in it is random, and weights e
 rounding.
 
 Memory beyond X: 4 n K numbers for scores, residuals, a direction's scores and a trial's residuals;
-K d^2 for the metrics and 2 d^2 for C and a factor; a few d K.
+K d^2 for the metrics and 2 d^2 for C and a factor; a few d K and a few n.
 """
 
 from typing import Any

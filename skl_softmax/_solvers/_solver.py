@@ -120,6 +120,7 @@ class Solver(ABC):
         """How many updates the pass has made: one a batch."""
         return len(rows.eta)
 
+    # B027 asks for an abstract method, but to put nothing off is what most solvers do.
     def settle(self, params: Parameters, slots: Slots, features: Codes) -> None:  # noqa: B027
         """Apply to ``params`` what a compiled pass has put off; most put nothing off."""
 
