@@ -2,6 +2,7 @@
 
      rows_scores    z[i, k] = sum_j x_i[j] w[k, j]
      rows_update    w[k, j] = decay * w[k, j] - sum_i s[i, k] x_i[j]
+     rows_gram      g[i, r] = sum_j x_i[j] x'_r[j] for r <= i
 
    x_i begins at X + rows[i] * stride, the weights of class k at w + k * between.
 
@@ -95,17 +96,18 @@ TILE void scores_tile(const REAL *const *x, const REAL *w, ptrdiff_t between,
 }
 
 TILE void scores_block(const REAL *const *x, const REAL *w, ptrdiff_t between,
-                       ptrdiff_t n_features, ptrdiff_t n_classes, int n_rows, REAL *z, const REAL *const *next) {
+                       ptrdiff_t n_features, ptrdiff_t n_classes, int n_rows, REAL *z,
+                       ptrdiff_t z_stride, const REAL *const *next) {
     ptrdiff_t k = 0;
     int tile = 0;
     for (; k + SCORE_CLASSES <= n_classes; k += SCORE_CLASSES, tile++)
         scores_tile(x, w + k * between, between, n_features, n_rows, SCORE_CLASSES, z + k,
-                    n_classes, next[tile % n_rows]);
+                    z_stride, next[tile % n_rows]);
     w += k * between, z += k, next += tile % n_rows;
     switch (n_classes - k) {
-    case 3: scores_tile(x, w, between, n_features, n_rows, 3, z, n_classes, *next); break;
-    case 2: scores_tile(x, w, between, n_features, n_rows, 2, z, n_classes, *next); break;
-    case 1: scores_tile(x, w, between, n_features, n_rows, 1, z, n_classes, *next); break;
+    case 3: scores_tile(x, w, between, n_features, n_rows, 3, z, z_stride, *next); break;
+    case 2: scores_tile(x, w, between, n_features, n_rows, 2, z, z_stride, *next); break;
+    case 1: scores_tile(x, w, between, n_features, n_rows, 1, z, z_stride, *next); break;
     }
 }
 
@@ -121,12 +123,30 @@ FOR_EVERY_CPU static void OF_TYPE(rows_scores)(
             x[r] = X + rows[i + r] * stride;
             next[r] = X + rows[later < n_known ? later : n_known - 1] * stride;
         }
-        scores_block(x, w, between, n_features, n_classes, SCORE_ROWS, z + i * n_classes, next);
+        scores_block(x, w, between, n_features, n_classes, SCORE_ROWS, z + i * n_classes, n_classes,
+                     next);
     }
     for (; i < n_rows; i++) {
         x[0] = X + rows[i] * stride;
         next[0] = X + rows[i + 1 < n_known ? i + 1 : i] * stride;
-        scores_block(x, w, between, n_features, n_classes, 1, z + i * n_classes, next);
+        scores_block(x, w, between, n_features, n_classes, 1, z + i * n_classes, n_classes, next);
+    }
+}
+
+/* Products of the n_rows rows with rows x' that lie side by side, g being (n_rows, n_rows). */
+FOR_EVERY_CPU static void OF_TYPE(rows_gram)(const REAL *X, ptrdiff_t stride, const ptrdiff_t *rows,
+                                             ptrdiff_t n_rows, const REAL *others,
+                                             ptrdiff_t n_features, REAL *g) {
+    const REAL *x[SCORE_ROWS];
+    ptrdiff_t i = 0;
+    for (; i + SCORE_ROWS <= n_rows; i += SCORE_ROWS) {
+        for (int r = 0; r < SCORE_ROWS; r++) x[r] = X + rows[i + r] * stride;
+        scores_block(x, others, n_features, n_features, i + SCORE_ROWS, SCORE_ROWS, g + i * n_rows,
+                     n_rows, x);
+    }
+    for (; i < n_rows; i++) {
+        x[0] = X + rows[i] * stride;
+        scores_block(x, others, n_features, n_features, i + 1, 1, g + i * n_rows, n_rows, x);
     }
 }
 

@@ -105,7 +105,8 @@ def dual_csr(
     U: NDArray[_Float],
     q: NDArray[_Float],
     kl: NDArray[_Float],
-    buffer: NDArray[_Float],
+    scores: NDArray[_Float],
+    moved: NDArray[_Float],
 ) -> tuple[float, float]: ...
 def dual_dense(
     X: NDArray[_Float],
@@ -119,9 +120,13 @@ def dual_dense(
     U: NDArray[_Float],
     q: NDArray[_Float],
     kl: NDArray[_Float],
-    buffer: NDArray[_Float],
-    room: NDArray[_Float],
     weights: NDArray[_Float],
+    scores: NDArray[_Float],
+    moved: NDArray[_Float],
+    gram: NDArray[_Float],
+    in_order: NDArray[np.intp],
+    scaled: NDArray[_Float],
+    gathered: NDArray[_Float],
 ) -> tuple[float, float]: ...
 def descend(
     H: NDArray[np.floating],

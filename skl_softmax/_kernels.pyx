@@ -19,8 +19,8 @@ from libc.math cimport exp, fabs, fabsf, fmax, log, log1p, logf, sqrt, sqrtf
 from libc.stdint cimport int32_t
 
 from skl_softmax._shared cimport (
-    fast_exp, fast_log, fetch, highest, index_t, prefetch, rows_scores, rows_update,
-    softmax_residual,
+    fast_exp, fast_log, fetch, highest, index_t, prefetch, rows_gram, rows_scores,
+    rows_update, softmax_residual,
 )
 
 # The columns of a timetable; `_solvers._lazy` gives their meaning.
@@ -533,23 +533,25 @@ def dual_csr(
     const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
     const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows, double step,
     const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
-    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] buffer,
+    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl,
+    floating[:, ::1] scores, floating[:, ::1] moved,
 ):
     """Visits of `_solvers._dual` to ``rows``; returns the sums of ``s CE`` and ``s KL`` met.
 
-    ``step`` is the same for all visits, or negative for that of the dual bound. The last row of
-    ``coef`` (whose soft threshold by ``reach``, if not empty, are the weights), of ``pace``
-    (``S``) and of ``U`` is the intercept's. ``kl`` gets the ``s KL`` that a visit leaves.
+    ``step`` is the same for all visits, or negative for that of the dual bound, where ``coef`` is
+    ``U``. The last row of ``coef`` (whose soft threshold by ``reach``, if not empty, are the
+    weights), of ``pace`` (``S``) and of ``U`` is the intercept's. ``kl`` gets the ``s KL`` that a
+    visit leaves.
     """
     cdef Py_ssize_t r, i, j, k, n_classes = U.shape[1], n_features = U.shape[0] - 1
     cdef index_t p, start, stop, ahead, ahead_stop
     cdef bint sparse = reach.shape[0] > 0
     cdef double loss = 0, divergence = 0, leverage
-    cdef floating x, s, t, moved
+    cdef floating x, s, t, theta
     cdef const floating *w
     cdef floating *u
-    cdef floating *z = &buffer[0, 0]
-    cdef floating *d = &buffer[1, 0]
+    cdef floating *z = &scores[0, 0]
+    cdef floating *d = &moved[0, 0]
     with nogil:
         for r in range(rows.shape[0]):
             i = rows[r]
@@ -576,10 +578,10 @@ def dual_csr(
                 else:
                     for k in range(n_classes):
                         z[k] += x * w[k]
-            moved = dual_target(
+            theta = dual_target(
                 z, d, &q[i, 0], n_classes, y[i], s, leverage, step, &loss, &divergence, &kl[i]
             )
-            if moved == 0:
+            if theta == 0:
                 continue
             for p in range(start, stop):
                 j = indices[p]
@@ -597,68 +599,78 @@ def dual_dense(
     const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
     const Py_ssize_t[::1] rows, double step,
     const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
-    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] buffer,
-    floating[:, ::1] room, floating[:, ::1] weights,
+    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] weights,
+    floating[:, ::1] scores, floating[:, ::1] moved, floating[:, ::1] gram,
+    const Py_ssize_t[::1] in_order, floating[:, ::1] scaled, floating[:, ::1] gathered,
 ):
     """`dual_csr` for rows of a dense X.
 
     ``coef`` and ``U`` are (n_classes, n_features + 1) here, and so is ``weights``, room for the
-    soft threshold of ``coef``, empty without. ``room`` is for two rows.
+    soft threshold of ``coef``, empty without. Visits are one after another, as in `dual_csr`, but
+    weights are read and written once a block of ``len(in_order)`` rows: what the earlier rows of a
+    block have changed in the scores of a later one, its ``gram`` matrix tells.
     """
-    cdef Py_ssize_t r, i, j, k, n_known, stride
-    cdef Py_ssize_t n_classes = U.shape[0], n_features = U.shape[1] - 1, first = 0
+    cdef Py_ssize_t start, size, r, earlier, i, j, k, n_known, stride, most = in_order.shape[0]
+    cdef Py_ssize_t n_classes = U.shape[0], n_features = U.shape[1] - 1
     cdef bint sparse = reach.shape[0] > 0
-    cdef bint in_place = (
-        X.strides[1] == <Py_ssize_t>sizeof(floating)
-        and X.strides[0] % <Py_ssize_t>sizeof(floating) == 0
-    )
+    cdef bint in_place = gathered.shape[0] == 0
     cdef double loss = 0, divergence = 0
-    cdef floating s, leverage, moved
-    cdef floating *z = &buffer[0, 0]
-    cdef floating *d = &buffer[1, 0]
-    cdef floating *scaled = &room[0, 0]
-    cdef floating *copied = &room[1, 0]
+    cdef floating shared, theta
+    cdef floating *z
+    cdef floating *d
+    cdef const floating *first
     cdef const floating *x
     cdef const floating *w = &weights[0, 0] if sparse else &coef[0, 0]
-    cdef const Py_ssize_t *ahead
+    cdef const Py_ssize_t *block
     with nogil:
         if sparse:
             for k in range(n_classes):
                 for j in range(n_features + 1):
                     weights[k, j] = coef[k, j] - max(-reach[j], min(coef[k, j], reach[j]))
-        for r in range(rows.shape[0]):
-            i = rows[r]
-            s = weight[i]
+        for start from 0 <= start < rows.shape[0] by most:
+            size = min(most, rows.shape[0] - start)
             if in_place:
-                x = &X[i, 0]
-                stride = X.strides[0] // <Py_ssize_t>sizeof(floating)
-                ahead, n_known = &rows[r], rows.shape[0] - r
+                first, stride = &X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(floating)
+                block, n_known = &rows[start], rows.shape[0] - start
             else:
-                for j in range(n_features):
-                    copied[j] = X[i, j]
-                x = copied
-                stride, ahead, n_known = 0, &first, 1
+                for r in range(size):
+                    for j in range(n_features):
+                        gathered[r, j] = X[rows[start + r], j]
+                first, stride, block, n_known = &gathered[0, 0], n_features, &in_order[0], size
+            for r in range(size):
+                fetch(&q[rows[start + r], 0], n_classes)
             rows_scores(
-                &X[0, 0] if in_place else x, stride, ahead, 1, n_known,
-                w, n_features + 1, n_features, n_classes, z,
+                first, stride, block, size, n_known, w, n_features + 1, n_features, n_classes,
+                &scores[0, 0],
             )
-            leverage = 0
-            for j in range(n_features):
-                scaled[j] = pace[j] * x[j]
-                leverage += scaled[j] * x[j]
-            for k in range(n_classes):
-                z[k] += w[k * (n_features + 1) + n_features]
-            moved = dual_target(
-                z, d, &q[i, 0], n_classes, y[i], s, leverage + pace[n_features], step,
-                &loss, &divergence, &kl[i],
-            )
-            if moved == 0:
+            if step != 0:
+                for r in range(size):
+                    x = first + block[r] * stride
+                    for j in range(n_features):
+                        scaled[r, j] = pace[j] * x[j]
+                rows_gram(first, stride, block, size, &scaled[0, 0], n_features, &gram[0, 0])
+            for r in range(size):
+                i, z, d = rows[start + r], &scores[r, 0], &moved[r, 0]
+                for k in range(n_classes):
+                    z[k] += w[k * (n_features + 1) + n_features]
+                if step < 0:
+                    for earlier in range(r):
+                        shared = (&gram[0, 0])[r * size + earlier]
+                        for k in range(n_classes):
+                            z[k] -= shared * moved[earlier, k]
+                theta = dual_target(
+                    z, d, &q[i, 0], n_classes, y[i], weight[i],
+                    (&gram[0, 0])[r * size + r] + pace[n_features], step,
+                    &loss, &divergence, &kl[i],
+                )
+                for k in range(n_classes):
+                    d[k] = weight[i] * d[k] if theta != 0 else 0
+                    U[k, n_features] -= pace[n_features] * d[k]
+            if step == 0:
                 continue
-            for k in range(n_classes):
-                d[k] *= s
-                U[k, n_features] -= pace[n_features] * d[k]
             rows_update(
-                scaled, 0, &first, 1, 1, &U[0, 0], n_features + 1, n_features, n_classes, 1, d
+                &scaled[0, 0], n_features, &in_order[0], size, size,
+                &U[0, 0], n_features + 1, n_features, n_classes, 1, &moved[0, 0],
             )
             if sparse:
                 for k in range(n_classes):

@@ -41,6 +41,14 @@ cdef extern from "_dense_rows.h" nogil:
         Py_ssize_t n_known, double *coef, Py_ssize_t between, Py_ssize_t n_features,
         Py_ssize_t n_classes, double decay, const double *steps,
     )
+    void rows_gram_float(
+        const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        const float *others, Py_ssize_t n_features, float *gram,
+    )
+    void rows_gram_double(
+        const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        const double *others, Py_ssize_t n_features, double *gram,
+    )
 # Polynomials without a branch, which compilers turn into code for whole vectors of classes as they
 # cannot do with expf and logf. The coefficients are least-squares fits of the relative error at
 # Chebyshev nodes: 2^f on [-1/2, 1/2] to 2e-9, log(1 + f) on [sqrt(1/2), sqrt(2)] - 1 to 3e-8.
@@ -144,3 +152,13 @@ cdef inline void rows_update(
         rows_update_double(
             X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, decay, steps
         )
+
+
+cdef inline void rows_gram(
+    const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+    const floating *others, Py_ssize_t n_features, floating *gram,
+) noexcept nogil:
+    if floating is float:
+        rows_gram_float(X, stride, rows, n_rows, others, n_features, gram)
+    else:
+        rows_gram_double(X, stride, rows, n_rows, others, n_features, gram)

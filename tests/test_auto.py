@@ -378,7 +378,7 @@ def test_newton_takes_over(container):
     assert set(kinds[:first]) == {DualAscent}
     assert set(kinds[first:]) == {Newton}
     assert first >= 3
-    assert objectives[-1] == min(objectives)
+    assert objectives[-1] == min(objectives[first:])  # before, they are estimates
     assert np.all(np.diff(updates) > 0)
 
 

@@ -125,7 +125,7 @@ def test_visits_are_the_documented_update(l1, dtype, index):
     kl = np.zeros(n, dtype)
     found = _kernels.dual_csr(
         text.X.data, text.X.indices, text.X.indptr, text.y, text.weight, rows, -1.0,
-        U, reach if l1 else reach[:0], pace, U, q, kl, np.empty((2, K), dtype),
+        U, reach if l1 else reach[:0], pace, U, q, kl, *np.empty((2, 1, K), dtype),
     )  # fmt: skip
 
     # Fifty updates of rounding; KL is a difference of logarithms near 1.
@@ -148,7 +148,7 @@ def test_a_fixed_step_takes_up_or_only_measures(dtype):
     for step, expected in ((0.0, q.copy()), (1.0, p)):
         loss, _ = _kernels.dual_csr(
             text.X.data, text.X.indices, text.X.indptr, text.y, text.weight, rows, step,
-            coef, np.empty(0, dtype), pace, U, q, np.zeros(60, dtype), np.empty((2, K), dtype),
+            coef, np.empty(0, dtype), pace, U, q, np.zeros(60, dtype), *np.empty((2, 1, K), dtype),
         )  # fmt: skip
 
         assert_allclose(q, expected, 1e-5)
@@ -168,7 +168,7 @@ def test_scores_of_any_size_give_finite_visits():
     found = _kernels.dual_csr(
         text.X.data, text.X.indices, text.X.indptr, text.y, text.weight, np.arange(60), -1.0,
         U, np.empty(0, np.float32), np.ones(31, np.float32), U, q, np.zeros(60, np.float32),
-        np.empty((2, K), np.float32),
+        *np.empty((2, 1, K), np.float32),
     )  # fmt: skip
 
     assert np.isfinite(found).all()

@@ -54,6 +54,7 @@ _REMAINING = 10.0  # how far the optimum is, in moves of the centre: 0 to 25 wer
 _STIFF = 1e4  # times l2: up to there the moves that remain were at most _REMAINING
 _START_SHARES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.0)
 _SAMPLE_ROWS = 1000  # give the entropy of all well enough to choose between these shares
+_VISITED_TOGETHER = 12  # dense rows whose visits read and write the weights once; 8 to 24 are alike
 _BLOCK_ROWS = 256  # of dense rows, squared at a time
 _TINY = 1e-30  # makes 0 log 0 = 0
 
@@ -106,8 +107,7 @@ class DualAscent:
         self._best = np.vstack([start.coef, start.intercept]).astype(X.dtype, copy=False)
         if not fit_intercept:
             self._best[-1] = 0
-        self._buffer = np.empty((2, self._best.shape[1]), X.dtype)
-        self._room = np.empty((2, X.shape[1] if self._dense else 0), X.dtype)
+        self._prepare_room(self._best.shape[1])
         self._kl = np.zeros(X.shape[0], X.dtype)
         self._centre = self._previous = self._best[self._drawn]
         self._momentum, self._recentred_at = 1.0, np.inf
@@ -157,6 +157,23 @@ class DualAscent:
             self._squares += square.sum(axis=0)
             square *= np.count_nonzero(square, axis=1)[:, None]
             np.maximum(self._largest, square.max(axis=0), out=self._largest)
+
+    def _prepare_room(self, n_classes: int) -> None:
+        """What the kernels write into: scores and moves of a row, or of a block of dense rows.
+
+        Dense visits to a block share a Gram matrix, but not where a soft threshold lies between U
+        and the weights: then a block is one row.
+        """
+        X, size = self._X, _VISITED_TOGETHER if self._dense and not self._penalty.l1 else 1
+        self._room = [np.empty((size, n_classes), X.dtype) for _ in range(2)]
+        if self._dense:
+            in_place = X.strides[1] == X.itemsize and X.strides[0] % X.itemsize == 0
+            self._room += [
+                np.empty((size, size), X.dtype),
+                np.arange(size),
+                np.empty((size, X.shape[1]), X.dtype),
+                np.empty((0 if in_place else size, X.shape[1]), X.dtype),
+            ]
 
     def _set_metric(self, leverage: float) -> None:
         """``S``, ``t``, ``kappa``, and which features have a proximal term."""
@@ -250,11 +267,11 @@ class DualAscent:
             weights = np.empty(coef.shape if len(reach) else (0, 0), X.dtype)
             return _kernels.dual_dense(
                 X, self._y, self._weight, rows, step, coef, reach, self._pace,
-                self._U.T, self._q, self._kl, self._buffer, self._room, weights,
+                self._U.T, self._q, self._kl, weights, *self._room,
             )  # fmt: skip
         return _kernels.dual_csr(
             X.data, X.indices, X.indptr, self._y, self._weight, rows, step,
-            coef, reach, self._pace, self._U, self._q, self._kl, self._buffer,
+            coef, reach, self._pace, self._U, self._q, self._kl, *self._room,
         )  # fmt: skip
 
     def _visit_hot_rows(self) -> None:
