@@ -137,15 +137,18 @@ class Report:
         if self.checks:
             print_table("Checks", self.checks)
         print("\n" + "\n".join(f"{key}: {value}" for key, value in self.facts.items()))
+        output = self.save()
+        print(f"saved: {output}" if output else "small sizes: the targets are for the full ones")
+
+    def save(self):
+        """Write what there is so far, and return where; small sizes leave no file unasked."""
         name = f"{self.script.stem}.json"
         output = self.options.output or (None if self.options.quick else HERE / "results" / name)
         if output:
             options = {key: value for key, value in vars(self.options).items() if key != "output"}
             parts = {"facts": self.facts | options, "tables": self.tables, "checks": self.checks}
             output.write_text(json.dumps(parts, indent=1, default=float) + "\n")
-            print("saved:", output)
-        elif self.options.quick:
-            print("small sizes: the targets are for the full ones")
+        return output
 
 
 def print_table(title, rows):

@@ -453,6 +453,7 @@ def main():
                 draw(name, cases, found)
             all_cases += cases
             all_series += found
+            report.save()  # hours may follow
     report.table("Reference optima", references)
     worst = max(case.optimum.left for case in all_cases)
     report.check("reference optima: relative gap left, every case", worst, at_most=GAPS[-1] / 10)
