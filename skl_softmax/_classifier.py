@@ -401,7 +401,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 stop_on_validation=self.early_stopping,
                 verbose=self.verbose,
             )
-            data = problem.data if coef_init is None else problem.data.with_all_features()
+            data = problem.data if coef_init is None else replace(problem.data, from_zero=False)
             engine = AutoEngine if self.solver == "auto" else TextbookEngine
             with _overflow_explained():
                 learner = engine(params, state, method, data)

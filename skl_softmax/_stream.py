@@ -26,15 +26,19 @@ class Rows:
     y: Codes  # (n_samples,)
     weight: Floats  # (n_samples,), dtype of X
     rows: Codes
-    features: Codes  # those that may have a non-zero in X or a weight
+    from_zero: bool = False  # whether features without a non-zero in X have no weight either
 
     @cached_property
     def total_weight(self) -> float:
         return float(self.weight[self.rows].sum(dtype=np.float64))
 
-    def with_all_features(self) -> "Rows":
-        """The same where any feature may have a weight."""
-        return replace(self, features=np.arange(self.X.shape[1]))
+    @cached_property
+    def features(self) -> Codes:
+        """Those that may have a non-zero in X or a weight."""
+        d = self.X.shape[1]
+        if isinstance(self.X, np.ndarray) or not self.from_zero:
+            return np.arange(d)
+        return np.flatnonzero(np.bincount(self.X.indices, minlength=d))
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def check_fit(
     elif estimator.early_stopping:
         rows, held_out = _split(estimator, X, y_codes, weight, rows, rng)
     weight /= weight[rows].mean()
-    data = Rows(X, y_codes, weight.astype(X.dtype, copy=False), rows, features_in_use(X))
+    data = Rows(X, y_codes, weight.astype(X.dtype, copy=False), rows, from_zero=True)
     return Problem(data, classes, counts, held_out)
 
 
@@ -197,7 +197,7 @@ def check_partial_fit(
         product = (weight * factor).astype(X.dtype, copy=False)
     if not np.isfinite(product).all():
         raise ValueError(f"sample_weight contains a value too large for {X.dtype!r}.")
-    data = Rows(X, codes, product, np.flatnonzero(product), np.arange(X.shape[1]))
+    data = Rows(X, codes, product, np.flatnonzero(product))
     return _parts(data, classes, first_rows, counts, weight, batch_size)
 
 
@@ -318,15 +318,6 @@ def _check_start(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> F
     return array
 
 
-def features_in_use(X: Any) -> Codes:
-    """Columns of X that may hold a non-zero: all of a dense X."""
-    if not sp.issparse(X):
-        return np.arange(X.shape[1])
-    used = np.zeros(X.shape[1], bool)
-    used[X.indices] = True
-    return np.flatnonzero(used)
-
-
 def _check_X_y(estimator: Any, X: Any, y: Any, dtype: Any, reset: bool) -> tuple[Any, Any]:
     X, y = validate_data(
         estimator,
@@ -428,7 +419,7 @@ def _held_out(X: Any, codes: Codes, weight: Floats, rows: Codes) -> Rows:
         raise ValueError("The sample weights for the validation set are all zero.")
     if len(rows) < X.shape[0]:
         X, codes, weight = X[rows], codes[rows], weight[rows]
-    return Rows(X, codes, weight, np.arange(len(codes)), features_in_use(X))
+    return Rows(X, codes, weight, np.arange(len(codes)))
 
 
 def _split(

@@ -344,7 +344,7 @@ def test_same_seed_same_fit(text):
 def engine_of(X, y, **params):
     """The engine that fit would use."""
     n, d = X.shape
-    data = Rows(X, y, np.ones(n), np.arange(n), np.arange(d))
+    data = Rows(X, y, np.ones(n), np.arange(n))
     k = int(y.max()) + 1
     solver, start = SGD(Penalty(l2=1e-3), True), Parameters(np.zeros((d, k)), np.zeros(k))
     method = Method(solver, "auto", Steps(0.1, 0.5, 1e-3), 256, True)

@@ -52,7 +52,7 @@ def data(rng):
     """Weighted rows with labels that depend on them, with noise."""
     X = rng.standard_normal((N, D))
     labels = (X[:, :K] + rng.standard_normal((N, K))).argmax(axis=1)
-    return Rows(X, labels, rng.uniform(0.2, 2, N), np.arange(N), np.arange(D))
+    return Rows(X, labels, rng.uniform(0.2, 2, N), np.arange(N))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def validation():
     """Rows whose loss under `Scripted` is convex in the weight and lowest at log 2, about 0.69."""
     X = np.zeros((2, D))
     X[:, 0] = 1
-    return Rows(X, np.array([0, 1]), np.ones(2), np.arange(2), np.arange(D))
+    return Rows(X, np.array([0, 1]), np.ones(2), np.arange(2))
 
 
 def run(solver, data, budget=BUDGET, schedule="constant", batch_size=1, validation=None, **steps):
@@ -275,7 +275,7 @@ def test_restored_is_what_a_shorter_fit_gives(solver, container, data, rng):
     """The model of the best epoch is the one that a fit of just so many epochs returns."""
     data = replace(data, X=container(data.X))
     labels = rng.integers(0, K, 20)  # noise, so that a longer fit is worse
-    noise = Rows(rng.standard_normal((20, D)), labels, np.ones(20), np.arange(20), np.arange(D))
+    noise = Rows(rng.standard_normal((20, D)), labels, np.ones(20), np.arange(20))
     budget = replace(BUDGET, stop_on_validation=True)
 
     fitted = run(solver, data, budget, validation=noise)

@@ -71,14 +71,14 @@ def data(rng):
     """Weighted, labelled dense rows."""
     labels = rng.integers(0, K, N).astype(np.intp)
     weight = rng.uniform(0.2, 2, N)
-    return Rows(rng.standard_normal((N, D)), labels, weight, np.arange(N), np.arange(D))
+    return Rows(rng.standard_normal((N, D)), labels, weight, np.arange(N))
 
 
 def part(data, rows):
     """A chunk of its own that has only some rows."""
     return Rows(
         data.X[rows], data.y[rows], data.weight[rows],
-        np.arange(len(data.y[rows])), data.features,
+        np.arange(len(data.y[rows])),
     )  # fmt: skip
 
 
@@ -429,7 +429,7 @@ def test_state_does_not_grow(solver, container, rng):
     """After a million rows the state takes no more memory than after ten thousand."""
     n = 10_000
     X, labels = container(rng.standard_normal((n, D))), rng.integers(0, K, n).astype(np.intp)
-    data = Rows(X, labels, np.ones(n), np.arange(n), np.arange(D))
+    data = Rows(X, labels, np.ones(n), np.arange(n))
     params, state, method = make(solver, batch_size=256)
     sizes = []
     for _ in range(100):
@@ -480,8 +480,10 @@ def test_total_weight_is_that_of_the_rows_that_count(data):
     assert_allclose(chosen.total_weight, float(chosen.weight[1]) + float(chosen.weight[5]))
 
 
-def test_with_all_features(data):
-    """Every feature may have a weight, whether or not a row has it."""
-    narrow = replace(data, features=np.array([1]))
+@pytest.mark.parametrize(("from_zero", "expected"), [(True, [0, 2]), (False, [0, 1, 2])])
+def test_features_of_sparse_rows(from_zero, expected):
+    """Where weights start at zero, features without a non-zero never have one."""
+    X = sp.csr_array([[0, 0, 1.0], [1, 0, 0]])
+    rows = Rows(X, np.array([0, 1]), np.ones(2), np.arange(2), from_zero)
 
-    assert_array_equal(narrow.with_all_features().features, np.arange(D))
+    assert_array_equal(rows.features, expected)

@@ -43,15 +43,13 @@ def make_rows(rng, n=N, dtype=np.float64, container=np.asarray):
     X[:, 6], X[:, 7] = 3, 0
     weight = rng.uniform(0.2, 2, n)
     X = X.astype(dtype)
-    return Rows(container(X), y, weight.astype(dtype), np.arange(n), np.arange(D))
+    return Rows(container(X), y, weight.astype(dtype), np.arange(n))
 
 
 def cut(data, start, stop):
     """A chunk."""
     n = len(data.y[start:stop])
-    return Rows(
-        data.X[start:stop], data.y[start:stop], data.weight[start:stop], np.arange(n), data.features
-    )
+    return Rows(data.X[start:stop], data.y[start:stop], data.weight[start:stop], np.arange(n))
 
 
 class Stream:
