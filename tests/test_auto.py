@@ -341,12 +341,12 @@ def test_same_seed_same_fit(text):
 # --- which engine
 
 
-def engine_of(X, y, **params):
+def engine_of(X, y, l2=1e-3):
     """The engine that fit would use."""
     n, d = X.shape
     data = Rows(X, y, np.ones(n), np.arange(n))
     k = int(y.max()) + 1
-    solver, start = SGD(Penalty(l2=1e-3), True), Parameters(np.zeros((d, k)), np.zeros(k))
+    solver, start = SGD(Penalty(l2=l2), True), Parameters(np.zeros((d, k)), np.zeros(k))
     method = Method(solver, "auto", Steps(0.1, 0.5, 1e-3), 256, True)
     return AutoEngine(start, State(solver.start(start), np.random.RandomState(0)), method, data)
 
@@ -365,7 +365,7 @@ def test_one_batch_is_deterministic(container):
 def test_newton_takes_over(container):
     """Where dual ascent becomes slow, Newton's method ends the fit; updates count on."""
     X, y = load_digits(return_X_y=True)
-    engine = engine_of(container(X), y)
+    engine = engine_of(container(X), y, l2=1e-5)
     kinds, objectives, updates = [], [], []
 
     while not engine.near_optimum(1e-8):

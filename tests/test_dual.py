@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from skl_softmax import _kernels
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import cross_entropy, scores, softmax
-from skl_softmax._solvers import Parameters
+from skl_softmax._solvers import Parameters, _dual
 from skl_softmax._solvers._dual import DualAscent
 
 N, D, K = 300, 200, 4
@@ -193,6 +193,8 @@ def test_dense_rows_are_visited_like_sparse_ones(penalty, dtype, layout):
     dense = replace(text, X=LAYOUTS[layout](text.X.toarray()))
     dense.X.flags.writeable = False
     engines = [data.engine(penalty, rows=np.arange(0, N - 7)) for data in (text, dense)]
+    engines[1]._leverages, engines[1]._leverage = engines[0]._leverages, engines[0]._leverage
+    engines[1]._change_leverage(1.0)  # the metric of rows is their container's
 
     for _ in range(3):
         for engine in engines:
@@ -448,6 +450,46 @@ def test_counts_visits(text):
         engine.epoch()
 
         assert epoch * N <= engine.t <= 2.3 * epoch * N
+
+
+@each_penalty
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_a_change_of_leverage_keeps_the_targets(factor, penalty, text):
+    """With other proximal terms U is what it would be, had the targets been reached with them."""
+    engine = text.engine(penalty)
+    for _ in range(3):
+        engine.epoch()
+    weights = engine._weights().copy()
+
+    engine._change_leverage(factor)
+
+    n, rows = len(text.y), sp.hstack([text.X, np.ones((N, 1))]).tocsr()
+    force = -rows.T @ (text.weight[:, None] * (engine._q - np.eye(K)[text.y])) / n
+    force[engine._drawn] += engine._kappa[:, None] * weights[engine._drawn]
+    assert_allclose(engine._U, n * engine._pace[:, None] * force, atol=1e-9)
+
+
+def test_leverages_of_dense_rows_are_bounded_in_the_mean(text):
+    """One large value of a feature does not take its pace away."""
+    X = text.X.toarray() + 1
+    X[0, 0] = 1e3
+    engine = replace(text, X=X).engine(Penalty())
+
+    leverages = X**2 @ engine._pace[:-1]
+    assert_allclose(np.average(leverages, weights=text.weight), _dual._LEVERAGE_DENSE)
+
+
+def test_leverages_rise_where_rows_wait_for_the_centres(text):
+    """Separable rows with hardly a penalty need bolder steps than the first, and get them."""
+    X = text.X.toarray()[: D // 4]
+    few = Text(X, text.y[: len(X)], np.ones(len(X)))
+    engine = few.engine(Penalty(l2=1e-8))
+
+    first = engine._leverage
+    run(engine, 1e-3, 60)
+
+    assert engine._leverage > first
+    assert engine.gap <= 1e-3 * engine.objective
 
 
 def test_uncertain_where_a_row_outlies(text):
