@@ -2,23 +2,20 @@
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from skl_softmax._penalties import Penalty
-from skl_softmax._softmax import Codes
 from skl_softmax._solvers import DualAscent, Newton, Parameters, Slots
 from skl_softmax._solvers._preconditioner import FULL_WIDTH
+from skl_softmax._solvers._rows import CentredRows
 from skl_softmax._stream import Method, Rows, State, learn_smoothness, present, run_pass
 
 _SLOWEST = 1e-6  # "adaptive" ends when its step falls below
 _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
 _MOVE_COST, _METRIC_COST = 2.0, 0.5  # of a move, in epochs of dual ascent: 2 + .5 d^2 / n
 _FEW_WEIGHTS = 128  # with fewer a visit is mostly overhead: elec2, 6 x 2, took 3 times as long
-_SAMPLE = 4096  # rows whose optimum is a start, where there are 4 times as many
-_SAMPLE_GAP = 1e-2  # how near it is near enough: about what the sample itself is off
-_SAMPLE_EPOCHS = 10
 
 
 class Engine(Protocol):
@@ -89,9 +86,6 @@ class TextbookEngine:
         return present(params, state, self._method.solver, self._data), state
 
 
-_Learner = TypeVar("_Learner", DualAscent, Newton)
-
-
 class AutoEngine:
     """No knobs: dual ascent row by row, then Newton's method where that has become slow.
 
@@ -109,37 +103,23 @@ class AutoEngine:
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
         self._engine: DualAscent | Newton
         if len(data.rows) <= method.batch_size:
-            self._engine = self._learner(Newton, params)
+            self._engine = self._newton(params)
         elif params.coef.size <= _FEW_WEIGHTS:
-            self._engine = self._learner(Newton, self._optimum_of_sample(params))
-            if self._engine.objective > np.log(params.coef.shape[1]):  # as it is at zero
-                self._engine = self._learner(Newton, params)
+            self._engine = self._newton(params, from_sample=True)
         else:
-            self._engine = self._learner(DualAscent, params)
+            self._engine = self._dual_ascent(params)
 
-    def _learner(
-        self, kind: type[_Learner], params: Parameters, rows: Codes | None = None
-    ) -> _Learner:
+    def _dual_ascent(self, params: Parameters) -> DualAscent:
         data, solver = self._data, self._solver
-        rows = data.rows if rows is None else rows
-        return kind(
-            data.X, data.y, data.weight, rows,
+        return DualAscent(
+            data.X, data.y, data.weight, data.rows,
             solver.penalty, solver.fit_intercept, params, self._state.rng,
         )  # fmt: skip
 
-    def _optimum_of_sample(self, params: Parameters) -> Parameters:
-        """Near the optimum of some random rows, where ``params`` are zero and rows many."""
-        rows = self._data.rows
-        if params.coef.any() or len(rows) < 4 * _SAMPLE:
-            return params
-        drawn = np.sort(self._state.rng.choice(rows, _SAMPLE, replace=False))
-        learner = self._learner(Newton, params, drawn)
-        for _ in range(_SAMPLE_EPOCHS):
-            learner.epoch()
-            if learner.gap <= _SAMPLE_GAP * learner.objective:
-                break
-        self._t += learner.t
-        return learner.parameters()
+    def _newton(self, params: Parameters, from_sample: bool = False) -> Newton:
+        data, solver = self._data, self._solver
+        rows = CentredRows(data.X, data.y, data.weight, data.rows, solver.fit_intercept)
+        return Newton(rows, solver.penalty, params, self._state.rng, from_sample)
 
     @property
     def t(self) -> int:
@@ -159,7 +139,7 @@ class AutoEngine:
             self._t += self._engine.t
             self._doubted = False
             del self._engine  # the memory of both would be too much
-            self._engine = self._learner(Newton, params)
+            self._engine = self._newton(params)
         self._engine.epoch()
         self._gaps.append(self._engine.gap)
 

@@ -119,26 +119,29 @@ def check_fit(
 ) -> Problem:
     """Validate the arguments of ``fit``; sets ``n_features_in_`` and ``feature_names_in_``."""
     X, y = _check_X_y(estimator, X, y, dtype=[np.float64, np.float32], reset=True)
-    check_classification_targets(y)
+    few = _few_integers(y)
+    if not few:
+        check_classification_targets(y)
     weight = _check_weight(sample_weight, X, "sample_weight")
-    rows = np.flatnonzero(weight)
+    rows = np.arange(len(weight)) if weight.min() > 0 else np.flatnonzero(weight)
     if not len(rows):
         raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
     largest = weight.max()
     weight /= largest  # so that no sum of them overflows
-    classes = np.unique(y[rows])
+    classes, y_codes = (_classes_of_integers if few else _classes_of_labels)(y, rows)
     if len(classes) < 2:
         raise ValueError(
             f"{type(estimator).__name__} needs samples of at least 2 classes in the data (with "
             f"non-zero weight), but the data contains only one class: {classes.tolist()[0]!r}."
         )
-    y_codes = np.zeros(len(y), np.intp)
-    y_codes[rows] = np.searchsorted(classes, y[rows])
     with np.errstate(over="ignore"):  # of use for partial_fit alone, which refuses them then
-        counts = np.bincount(y_codes[rows], weight[rows]) * largest
-    factor = _class_weight(estimator.class_weight, classes, y[rows], weight[rows])
-    weight *= factor[y_codes] / max(1, factor.max())  # nor of these
-    rows = rows[weight[rows] > 0]  # those of a class without weight go too
+        counts = np.bincount(_taken(y_codes, rows), _taken(weight, rows)) * largest
+    factor: Floats = np.ones(len(classes))
+    if estimator.class_weight is not None:
+        factor = _class_weight(estimator.class_weight, classes, y[rows], weight[rows])
+        weight *= factor[y_codes] / max(1, factor.max())  # nor of these
+    if not _taken(weight, rows).min() > 0:
+        rows = rows[weight[rows] > 0]  # those of a class without weight go too
     if not len(rows):
         raise ValueError("The class weights of all samples are zero.")
     held_out = None
@@ -153,7 +156,7 @@ def check_fit(
         held_out = _held_out(X_val, codes, weight_val, np.flatnonzero(weight_val))
     elif estimator.early_stopping:
         rows, held_out = _split(estimator, X, y_codes, weight, rows, rng)
-    weight /= weight[rows].mean()
+    weight /= _taken(weight, rows).mean()
     data = Rows(X, y_codes, weight.astype(X.dtype, copy=False), rows, from_zero=True)
     return Problem(data, classes, counts, held_out)
 
@@ -339,6 +342,36 @@ def _kernel_ready(X: Any) -> Any:
         X = type(X)(X.shape, dtype=X.dtype)
         X.data, X.indices, X.indptr = parts
     return X
+
+
+def _few_integers(y: Any) -> bool:
+    """Whether labels are integers of a range of at most half as many as there are rows.
+
+    These are class labels without doubt, and counting them is quicker than sorting.
+    """
+    return y.dtype.kind in "iu" and int(y.max()) - int(y.min()) < len(y) // 2
+
+
+def _classes_of_integers(y: Any, rows: Codes) -> tuple[Any, Codes]:
+    """The classes that `_few_integers` have at ``rows``, and the position of every label there."""
+    first = y.min()
+    codes: Codes = np.subtract(y, first, dtype=np.intp, casting="unsafe")
+    met = np.bincount(_taken(codes, rows)) > 0
+    classes = np.flatnonzero(met).astype(y.dtype) + first
+    return classes, codes if met.all() else (np.cumsum(met) - 1).take(codes, mode="clip")
+
+
+def _classes_of_labels(y: Any, rows: Codes) -> tuple[Any, Codes]:
+    """The same of any labels; 0 at rows that do not count."""
+    classes = np.unique(y[rows])
+    codes = np.zeros(len(y), np.intp)
+    codes[rows] = np.searchsorted(classes, y[rows])
+    return classes, codes
+
+
+def _taken(array: Any, rows: Codes) -> Any:
+    """``array[rows]`` for sorted ``rows``, no copy where they are all rows."""
+    return array if len(rows) == len(array) else array[rows]
 
 
 def _check_weight(sample_weight: Any, X: Any, name: str) -> Floats:

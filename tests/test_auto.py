@@ -409,6 +409,23 @@ def test_few_weights_start_at_the_optimum_of_a_sample(container):
     assert engine.t > 1
 
 
+def test_sample_has_the_rows_that_weigh_most():
+    """Some long rows among many, which move the optimum, are among those drawn."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40000, 3))
+    X[:20] *= 100
+    y = (X[:, 0] + rng.logistic(size=len(X)) > 0).astype(int)
+    y[:20] = X[:20, 1] > 0
+    best = engine_of(X, y)
+    while not best.near_optimum(1e-10):
+        best.epoch()
+
+    engine = engine_of(X, y)
+    engine.epoch()
+
+    assert engine.objective <= best.objective * (1 + 1e-3)
+
+
 def test_class_that_no_sample_has():
     """A sample may miss a class; the fit does not."""
     rng = np.random.default_rng(0)

@@ -152,10 +152,26 @@ def test_residual_does_not_overflow(dtype):
     assert_allclose(loss, 2e4 + np.log(3), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_residual_of_two_classes_does_not_overflow(dtype):
+    """The same of two classes, which have loops of their own."""
+    Z = np.array([[1e4, -1e4], [1e4, -1e4], [1e4, 1e4]], dtype)
+
+    loss = _kernels.residual(Z, np.array([0, 1, 1]), np.ones(3, dtype))
+
+    assert_allclose(Z, [[0, 0], [1, -1], [0.5, -0.5]], rtol=1e-6)
+    assert_allclose(loss, 2e4 + np.log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_residual_passes_on_what_is_not_finite(bad):
+def test_residual_passes_on_what_is_not_finite(bad, label, n_classes, dtype):
     """The compiler's flags leave NaN and infinity their meaning, so that an overflow is seen."""
-    loss = _kernels.residual(np.array([[bad, 0.0, 1.0]]), np.array([1]), np.ones(1))
+    Z = np.array([[bad, 0.0, 1.0]], dtype)[:, :n_classes].copy()
+
+    loss = _kernels.residual(Z, np.array([label]), np.ones(1, dtype))
 
     assert np.isnan(loss)
 

@@ -8,7 +8,7 @@ from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import cross_entropy, residual, scores, softmax_jacobian
 from skl_softmax._solvers._newton import Objective, System, newton
 from skl_softmax._solvers._preconditioner import Curvature
-from skl_softmax._solvers._rows import CentredRows
+from skl_softmax._solvers._rows import CentredRows, by_rows
 
 
 def problem(n=300, d=5, n_classes=3, dtype=np.float64, seed=0):
@@ -47,6 +47,34 @@ def test_curve(dtype):
     _kernels.curve(U, R, y, s, (0.3 * s).astype(dtype))
 
     np.testing.assert_allclose(U, expected, rtol=1e-5 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(10, 3), (8192, 3), (8193, 3), (200, 100)])
+def test_by_rows(shape, order):
+    """Rows taken several at a time give what they give one by one, in place or not."""
+    rng = np.random.default_rng(0)
+    B, row = np.asarray(rng.normal(size=shape), order=order), rng.normal(size=shape[1])
+    expected = B - row
+
+    np.testing.assert_array_equal(by_rows(np.subtract, B, row), expected)
+    by_rows(np.subtract, B, row, out=B)
+    np.testing.assert_array_equal(B, expected)
+
+
+@pytest.mark.parametrize("far", [0.0, 1e4])
+def test_some_rows(far):
+    """Some rows, also repeated ones, are seen through the centre of all."""
+    X, y, weight = problem(20000)
+    rows = centred(X + far, y, weight)
+    index = np.array([3, 5, 5, 19999])
+    W, b = np.random.default_rng(1).normal(size=(5, 3)), np.ones(3)
+
+    some = rows.some(index, np.ones(4))
+
+    np.testing.assert_allclose(some.all_scores(W, b), rows.all_scores(W, b)[index], atol=1e-8)
+    np.testing.assert_array_equal(some.y, y[index])
+    np.testing.assert_array_equal(some.lengths, rows.lengths[index])
 
 
 @pytest.mark.parametrize("n", [300, 20000])

@@ -37,7 +37,8 @@ def engine(X, y, l1, l2=0.0, weight=None, fit_intercept=True, start=None):
     if start is None:
         start = Parameters(np.zeros((X.shape[1], K), X.dtype), np.zeros(K, X.dtype))
     rng = np.random.RandomState(0)
-    return Newton(X, y, weight, rows, Penalty(l2, l1), fit_intercept, start, rng)
+    rows = CentredRows(X, y, weight, rows, fit_intercept)
+    return Newton(rows, Penalty(l2, l1), start, rng)
 
 
 def fitted(*args, tol=1e-3, epochs=50, **kwargs):

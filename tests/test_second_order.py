@@ -8,6 +8,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import cross_entropy, residual, scores
+from skl_softmax._solvers._rows import CentredRows
 from skl_softmax._solvers._second_order import Newton
 from skl_softmax._solvers._solver import Parameters
 
@@ -27,7 +28,8 @@ def engine(X, y, l2=1e-3, l1=0.0, weight=None, rows=None, fit_intercept=True, st
     if start is None:
         start = Parameters(np.zeros((X.shape[1], K), X.dtype), np.zeros(K, X.dtype))
     rng = np.random.RandomState(seed)
-    return Newton(X, y, weight, rows, Penalty(l2, l1), fit_intercept, start, rng)
+    rows = CentredRows(X, y, weight, rows, fit_intercept)
+    return Newton(rows, Penalty(l2, l1), start, rng)
 
 
 def fitted(*args, tol=1e-4, moves=200, **kwargs):

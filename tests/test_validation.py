@@ -659,3 +659,25 @@ def test_parameters_changed_in_mid_stream(params):
     model = model_of("streaming").set_params(**params)
 
     assert_refused(model, "partial_fit", X, Y, match=f"'{next(iter(params))}' parameter")
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint64])
+@pytest.mark.parametrize("offset", ["lowest", 0, "highest"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_integer_labels_are_encoded_as_any_others(dtype, offset, weighted):
+    """Integers of a small range give the classes that sorting gives, in their dtype."""
+    rng = np.random.default_rng(0)
+    labels = np.array([0, 1, 4, 7])
+    ends = {"lowest": np.iinfo(dtype).min, "highest": np.iinfo(dtype).max - 7}
+    y = labels[rng.integers(4, size=40)].astype(dtype) + dtype(ends.get(offset, offset))
+    X = rng.normal(size=(40, 2))
+    weight = (y != y.max()).astype(float) if weighted else None  # a class may have no weight
+    as_floats = np.searchsorted(np.unique(y), y).astype(float)
+
+    found = SoftmaxSGDClassifier(random_state=0).fit(X, y, weight)
+    expected = SoftmaxSGDClassifier(random_state=0).fit(X, as_floats, weight)
+
+    counted = y if weight is None else y[weight > 0]
+    np.testing.assert_array_equal(found.classes_, np.unique(counted))
+    assert found.classes_.dtype == dtype
+    np.testing.assert_array_equal(found.coef_, expected.coef_)

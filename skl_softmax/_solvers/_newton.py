@@ -118,8 +118,7 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
     R = np.empty_like(U)
     # Of the model's energy at its minimum, which is what it promises, the damping's part is no
     # property of the objective; without it the minimum along D would lie so much lower.
-    trusted = rows.weight * rows.trust
-    damped = 0.5 * system.damping * float(np.einsum("i,ij,ij", trusted, U, U)) / rows.n
+    damped = 0.5 * system.damping * float((rows.trusted @ (U * U)).sum()) / rows.n
     damped = min(damped / promised, 1 - 1e-9)
     promised /= 1 - damped
 

@@ -18,13 +18,14 @@ deviation before the Cholesky factor is taken, in float64 where that is cheap.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from skl_softmax._softmax import Floats
-from skl_softmax._solvers._rows import CentredRows
+from skl_softmax._softmax import Codes, Floats
+from skl_softmax._solvers._rows import CentredRows, by_rows
 
 FULL_WIDTH = 2000  # features up to which P is full: K d^2 numbers, K d^3 operations
 _FLOAT64_WIDTH = 300  # features up to which Gram matrices and factors in float64 cost little
@@ -48,25 +49,26 @@ class Metric:
     def __call__(self, G: Floats, g: Floats) -> tuple[Floats, Floats]:
         """``P (G, g)``."""
         A = G * self.scale - self.mean * g
+        one = len(self.inverse) == 1
         if self.inverse.ndim == 2:
             D = self.inverse.T * A
-        elif len(self.inverse) == 1:
-            D = self.inverse[0] @ A.astype(self.inverse.dtype)
+        elif one:
+            D = self.inverse[0] @ A.astype(self.inverse.dtype, copy=False)
         else:
             A = np.ascontiguousarray(A.T, dtype=self.inverse.dtype)
             D = np.matmul(self.inverse, A[:, :, None])[:, :, 0].T
         e = self.intercept * g
-        if self.intercept.any():
-            e -= (self.mean * D).sum(axis=0)
+        if self.intercept[0]:
+            e -= self.mean[:, 0] @ D if one else np.add.reduce(self.mean * D)
         D = D * self.scale
         if self.gauge:
-            D -= D.mean(axis=1, keepdims=True)
-            e -= e.mean()
+            D -= np.add.reduce(D, axis=1, keepdims=True) / len(g)
+            e -= np.add.reduce(e) / len(g)
         return D, e
 
 
 class Curvature:
-    """Builds metrics for some rows; keeps ``C``, the covariance in columns of deviation 1."""
+    """Builds metrics for some rows, in columns of deviation 1."""
 
     def __init__(
         self, rows: CentredRows, n_classes: int, l2: float, gauge: bool, rng: np.random.RandomState
@@ -77,18 +79,22 @@ class Curvature:
         self.full = d <= FULL_WIDTH
         self.dtype = np.dtype(np.float64) if d <= _FLOAT64_WIDTH else rows.dtype
         self.ridge = l2 * self.scale * self.scale
-        sampled = rows.n * d * d > _GRAM_COST and rows.n > _SPARE * d
+
+    @cached_property
+    def C(self) -> Floats:
+        """The covariance, lower half, or 1 for each column if diagonal."""
+        rows, d = self.rows, self.rows.d
         if not self.full:
-            self.C = np.ones(d)
-        else:
-            index: Any = None
-            w: Floats = rows.weight * rows.trust
-            if sampled:
-                index, w = self._draw(w, _SPARE * d)
-            self.C = np.zeros((d, d), self.dtype, order="F")
-            self._add_gram(self.C, index, w / w.sum())
-            at = np.diag_indices(d)  # what a sample has missed of a rare column; constant ones
-            self.C[at] = np.maximum(self.C[at], 1)
+            return np.ones(d)
+        index: Any = None
+        w: Floats = rows.trusted
+        if rows.n * d * d > _GRAM_COST and rows.n > _SPARE * d:
+            index, w = self._draw(w, _SPARE * d)
+        C = np.zeros((d, d), self.dtype, order="F")
+        self._add_gram(C, index, w / w.sum())
+        at = np.diag_indices(d)  # what a sample has missed of a rare column; constant ones
+        C[at] = np.maximum(C[at], 1)
+        return C
 
     def bound(self, share: float) -> Metric:
         """Metric of ``share * C``: 1/2 is Bohning's bound, 1/K the Hessian at equal p."""
@@ -128,16 +134,21 @@ class Curvature:
         metric.intercept[k] = 1 / h if self.rows.fit_intercept else 0
 
     def _draw(self, w: Floats, size: int) -> tuple[Any, Floats]:
-        """Rows that stand for all, and their weights in the place of ``w``; None: all rows.
+        """Rows for a Gram matrix, as `draw` gives them; None: all rows, where they are few."""
+        n, size = self.rows.n, max(size, _FEWEST_DRAWN)
+        if not self.full or size >= n:
+            return None, w
+        return self.draw(w, size)
+
+    def draw(self, w: Floats, size: int) -> tuple[Codes, Floats]:
+        """Rows that stand for all, and their weights in the place of ``w``.
 
         Half of them are drawn in proportion to w times their length in columns of deviation 1,
         their leverage where columns are not correlated: so a rare column keeps its rows, and any
         direction its curvature (Drineas, Mahoney & Muthukrishnan, SIAM J. Matrix Anal. Appl. 30,
         2008). The other half are drawn uniformly, all of them systematically.
         """
-        n, size = self.rows.n, max(size, _FEWEST_DRAWN)
-        if not self.full or size >= n:
-            return None, w
+        n = self.rows.n
         share = w * self.rows.lengths
         share = 0.5 * share / max(share.sum(), 1e-300) + 0.5 / n
         ends = np.cumsum(share)
@@ -154,7 +165,7 @@ class Curvature:
         for block in rows.blocks(len(w)):
             B = rows.centred(block if index is None else index[block])
             B = B.astype(self.dtype, copy=False)
-            B *= scale
+            by_rows(np.multiply, B, scale, out=B)
             mean += w[block] @ B
             B *= np.sqrt(w[block]).astype(self.dtype)[:, None]
             if self.full:
