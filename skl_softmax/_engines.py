@@ -1,7 +1,6 @@
 """What learns, an epoch at a time: a textbook solver, or the engine without knobs."""
 
 from dataclasses import replace
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from skl_softmax._stream import Method, Rows, State, learn_smoothness, present, 
 _SLOWEST = 1e-6  # "adaptive" ends when its step falls below
 _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
 _MOVE_COST, _METRIC_COST = 2.0, 0.5  # of a move, in epochs of dual ascent: 2 + .5 d^2 / n
+_LONGEST_WAIT = 50  # epochs for which none is made, whatever it costs
 _FEW_WEIGHTS = 128  # with fewer a visit is mostly overhead: elec2, 6 x 2, took 3 times as long
 
 
@@ -96,9 +96,9 @@ class AutoEngine:
 
     def __init__(self, params: Parameters, state: State, method: Method, data: Rows) -> None:
         self._state, self._solver, self._data = state, method.solver, _canonical(data)
-        self._gaps: list[float] = []
         cost = _MOVE_COST + _METRIC_COST * data.X.shape[1] ** 2 / len(data.rows)
-        self._slow = _SHARE_LEFT ** (1 / cost)  # a move's gain, spread over its cost
+        self._wait = min(round(cost), _LONGEST_WAIT)
+        self._may_hand_over = data.X.shape[1] <= FULL_WIDTH
         self._t = 0  # updates of an engine before this one
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
         self._engine: DualAscent | Newton
@@ -141,18 +141,18 @@ class AutoEngine:
             del self._engine  # the memory of both would be too much
             self._engine = self._newton(params)
         self._engine.epoch()
-        self._gaps.append(self._engine.gap)
 
     def _is_slow(self) -> bool:
-        """Whether Newton's method would have closed more of the gap, twice, or is to check it."""
-        if not self._may_hand_over():
-            return False
-        gaps = self._gaps[-3:]
-        slow = len(gaps) == 3 and all(b > self._slow * a for a, b in pairwise(gaps))
-        return slow or self._doubted
+        """Whether Newton's method is to check the gap, or would have closed more of it meanwhile.
 
-    def _may_hand_over(self) -> bool:
-        return isinstance(self._engine, DualAscent) and self._data.X.shape[1] <= FULL_WIDTH
+        Dual ascent has as much time as a Newton move takes, so the wrong choice costs twice the
+        time of the right one at most.
+        """
+        if isinstance(self._engine, Newton) or not self._may_hand_over:
+            return False
+        gaps = self._engine.gaps[-self._wait - 1 :]
+        slow = len(gaps) > self._wait and gaps[-1] > _SHARE_LEFT * gaps[0]
+        return slow or self._doubted
 
     def near_optimum(self, tol: float) -> bool:
         """Whether the gap is at most ``tol``.
@@ -170,7 +170,7 @@ class AutoEngine:
         if isinstance(self._engine, Newton):
             self._engine.renew_metric()
             return True
-        self._doubted = self._may_hand_over()
+        self._doubted = self._may_hand_over
         return self._doubted
 
     def _below(self, tol: float) -> bool:

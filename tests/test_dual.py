@@ -492,6 +492,21 @@ def test_leverages_rise_where_rows_wait_for_the_centres(text):
     assert engine.gap <= 1e-3 * engine.objective
 
 
+def test_gaps_begin_anew_where_leverages_are_cut_down(text):
+    """How fast the gap was closed with bolder steps is no measure of what comes."""
+    noise = np.random.default_rng(2).integers(K, size=N)
+    engine = replace(text, X=text.X.toarray()[:, :9], y=noise).engine(Penalty(l2=1e-6))
+    first = engine._leverage
+
+    while engine._leverage == first:
+        before = len(engine.gaps)
+        engine.epoch()
+
+    assert engine._leverage < first
+    assert before >= 2
+    assert engine.gaps == [engine.gap]
+
+
 def test_uncertain_where_a_row_outlies(text):
     """A row so long that its features are held back makes the gap an estimate, no certificate."""
     assert text.engine().certain

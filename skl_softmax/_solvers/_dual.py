@@ -91,6 +91,8 @@ class DualAscent:
         Mean loss plus penalty: that met on the way after `epoch`, exact after `parameters`.
     gap : float
         Estimate of how much ``objective`` is above the optimum; likewise.
+    gaps : list of float
+        The same after each `epoch` since leverages were last cut down: how fast this goes.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class DualAscent:
         self._kl = np.zeros(X.shape[0], X.dtype)
         self._centre = self._previous = self._best[self._drawn]
         self._momentum, self._recentred_at = 1.0, np.inf
+        self.gaps: list[float] = []
         self.t, self._slow, self._idle, self._divergence = 0, False, False, np.inf
         self._take_up_start()
 
@@ -126,6 +129,7 @@ class DualAscent:
         """Visit the rows that are far off, move the centres, then visit every row and measure."""
         if self._slow and self._leverage >= _FACTOR:
             self._change_leverage(1 / _FACTOR)
+            self.gaps.clear()
         elif self._idle:  # the proximal terms are all that is left to wait for
             self._change_leverage(_FACTOR)
         else:
@@ -139,6 +143,7 @@ class DualAscent:
         self._idle = self._divergence < _IDLE * excess
         self.objective = loss / n + self._penalty_of(self._weights())
         self.gap = min(self._divergence + excess, self.objective)  # F is never below 0
+        self.gaps.append(self.gap)
 
     @property
     def certain(self) -> bool:
