@@ -492,6 +492,19 @@ def test_leverages_rise_where_rows_wait_for_the_centres(text):
     assert engine.gap <= 1e-3 * engine.objective
 
 
+def test_one_hot_row_does_not_take_for_ever(text):
+    """To look which rows are far off counts, so few such rows are not looked for n times."""
+    engine = text.engine()
+    engine._kl[:] = 0
+    engine._kl[5] = 1
+    visits = []
+    engine._visit = visits.append  # which leaves the row as hot as it was
+
+    engine._visit_hot_rows()
+
+    assert 1 < len(visits) <= _dual._LOOKS
+
+
 def test_gaps_begin_anew_where_leverages_are_cut_down(text):
     """How fast the gap was closed with bolder steps is no measure of what comes."""
     noise = np.random.default_rng(2).integers(K, size=N)

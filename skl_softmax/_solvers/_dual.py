@@ -56,6 +56,7 @@ _SLOW, _IDLE = 0.5, 0.03
 _FACTOR = 10.0
 _INTERCEPT_SHARE = 0.1  # S of the intercept beside the mean leverage through the features
 _HOT_ROWS = 0.25  # rows above the mean KL are visited again while they are no more than this share
+_LOOKS = 64  # at the KL of all rows that cost a pass: raw kdd99 had one hot row, and 494021 looks
 _RECENTRE = 0.9  # when the gap is this much of that at the last time, or mostly excess
 _REMAINING = 10.0  # how far the optimum is, in moves of the centre: 0 to 25 were met
 _STIFF = 1e4  # times l2: up to there the moves that remain were at most _REMAINING
@@ -300,7 +301,7 @@ class DualAscent:
             if not 0 < len(hot) <= _HOT_ROWS * len(self._rows):
                 break
             self._visit(hot[self._rng.permutation(len(hot))])
-            budget -= len(hot)
+            budget -= len(hot) + len(self._rows) // _LOOKS
 
     def _weights(self, at: Any = slice(None)) -> Floats:
         """``soft(U, t)`` of some features; perhaps a view."""
