@@ -27,8 +27,11 @@ _FIRST_DAMPING = 1e-3  # of C; goes up and down by 4 from there on
 _WARM_DAMPING = 1e-5  # the same from a fitted model, which may already be the optimum
 _FLOOR = 1e-4  # of C / K, in the metric of a class that hardly any row is undecided about
 _POOR, _GOOD = 0.25, 0.75  # share of a promise kept, at which damping goes up and down
-_CAUTION = 10.0  # times the estimate where rows are outlying: without it 4 of 300 fits of digits
-# with a row 1e6 times as long stopped 15 tol above the optimum
+# Where rows are outlying, and for some moves after one whose model could not be believed, models
+# that can be believed are luck at first, and then too small: 4 of 300 fits of digits with a row 1e6
+# times as long stopped 15 tol above the optimum, and raw kdd99 12 tol.
+_ENOUGH, _SETTLED = 2, 5  # believed in a row
+_CAUTION = 10.0  # times the estimate meanwhile
 _PRODUCTS_A_METRIC = 12  # after so many with the Hessian the curvature is another
 _SAMPLE = 4096  # rows whose optimum is a start, where there are 4 times as many
 _SAMPLE_GAP = 1e-2  # how near it is near enough: about what the sample itself is off
@@ -65,7 +68,6 @@ class Newton:
         self._dtype = start.coef.dtype
         self._rows, self._rng = rows, rng
         self._outlying = bool(rows.trust.min() < 1)
-        self._caution = _CAUTION if self._outlying else 1.0
         self._objective = Objective(rows, penalty)
         self._n_classes = start.coef.shape[1]
         self._curvature = Curvature(rows, self._n_classes, penalty.l2, not penalty.l1, rng)
@@ -85,7 +87,7 @@ class Newton:
             else None
         )
         self._damping = _FIRST_DAMPING if self._at_zero else _WARM_DAMPING
-        self._believed = True  # the last estimate
+        self._believed = _SETTLED  # estimates in a row
         self.gap = self._point.F
 
     def _begin_at_optimum_of_sample(self, start: Parameters) -> bool:
@@ -140,9 +142,12 @@ class Newton:
                 self.t += 1
             else:
                 gap = self._newton().gap
-        # One model that can be believed after one that could not may have been luck.
-        believed, self._believed = self._believed, gap < np.inf
-        self.gap = min(self._caution * gap if believed else np.inf, self._point.F)
+        self._believed = self._believed + 1 if gap < np.inf else 0
+        if self._believed < _ENOUGH:
+            gap = np.inf
+        elif self._outlying or self._believed < _SETTLED:
+            gap *= _CAUTION
+        self.gap = min(gap, self._point.F)
 
     def _newton(self) -> Move:
         system = System(self._fresh_metric(), self._damping)
