@@ -284,6 +284,20 @@ def test_wide():
     assert value(found.parameters(), X, y, l2=1e-1) - best <= 3e-4 * best
 
 
+@pytest.mark.parametrize(("n_doubted", "n_waited"), [(1, 1), (3, 3), (9, 4)])
+def test_trust_returns_as_slowly_as_it_was_lost(n_doubted, n_waited, monkeypatch):
+    """As many models as could not be believed must be before an estimate counts, at most 5."""
+    engine_ = engine(*blobs())
+    move = type("Move", (), {})()
+    monkeypatch.setattr(engine_, "_newton", lambda: move)
+    found = []
+    for move.gap in n_doubted * [np.inf] + 6 * [1e-9]:
+        engine_.epoch()
+        found.append(engine_.gap == engine_.objective)
+
+    assert found == (n_doubted + n_waited) * [True] + (6 - n_waited) * [False]
+
+
 def test_one_lucky_model_is_not_believed(monkeypatch):
     """After a model that foretold nothing, it takes some that foretell the decrease."""
     engine_ = engine(*blobs())

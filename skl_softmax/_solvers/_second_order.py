@@ -27,10 +27,10 @@ _FIRST_DAMPING = 1e-3  # of C; goes up and down by 4 from there on
 _WARM_DAMPING = 1e-5  # the same from a fitted model, which may already be the optimum
 _FLOOR = 1e-4  # of C / K, in the metric of a class that hardly any row is undecided about
 _POOR, _GOOD = 0.25, 0.75  # share of a promise kept, at which damping goes up and down
-# Where rows are outlying, and for some moves after one whose model could not be believed, models
-# that can be believed are luck at first, and then too small: 4 of 300 fits of digits with a row 1e6
-# times as long stopped 15 tol above the optimum, and raw kdd99 12 tol.
-_ENOUGH, _SETTLED = 2, 5  # believed in a row
+# Where rows are outlying, and after moves whose models could not be believed, models that can be
+# believed are luck until there are more of them, and then still too small for some moves: 4 of 300
+# fits of digits with a row 1e6 times as long stopped 15 tol above the optimum, raw kdd99 12 tol.
+_SETTLED = 5  # believed in a row: enough, whatever there was before
 _CAUTION = 10.0  # times the estimate meanwhile
 _PRODUCTS_A_METRIC = 12  # after so many with the Hessian the curvature is another
 _SAMPLE = 4096  # rows whose optimum is a start, where there are 4 times as many
@@ -87,7 +87,7 @@ class Newton:
             else None
         )
         self._damping = _FIRST_DAMPING if self._at_zero else _WARM_DAMPING
-        self._believed = _SETTLED  # estimates in a row
+        self._believed, self._doubted = _SETTLED, 0  # estimates in a row
         self.gap = self._point.F
 
     def _begin_at_optimum_of_sample(self, start: Parameters) -> bool:
@@ -142,8 +142,12 @@ class Newton:
                 self.t += 1
             else:
                 gap = self._newton().gap
-        self._believed = self._believed + 1 if gap < np.inf else 0
-        if self._believed < _ENOUGH:
+        if gap < np.inf:
+            self._believed += 1
+        else:
+            self._doubted = 1 if self._believed else self._doubted + 1
+            self._believed = 0
+        if self._believed <= min(self._doubted, _SETTLED - 1):
             gap = np.inf
         elif self._outlying or self._believed < _SETTLED:
             gap *= _CAUTION
