@@ -28,6 +28,47 @@ cdef enum:
     ETA, SCALE, THRESHOLD, MASS, MOMENT, COUNT
 
 
+cdef enum:
+    CHUNK = 64  # rows whose numbers are in registers and the nearest cache
+
+
+cdef double two_class_residual(
+    floating[:, ::1] scores, const Py_ssize_t[::1] y, const floating[::1] weight
+) noexcept nogil:
+    """`residual` of two classes, one exponential a row, in loops that compilers vectorise.
+
+    With the margin ``m = z_y - z_other`` the other class has the probability ``1 / (1 + e^m)``,
+    which is the residual up to its sign, and the loss is ``log(1 + e^-m)``.
+    """
+    cdef Py_ssize_t start = 0, i, n
+    cdef floating margin[CHUNK]
+    cdef floating share[CHUNK]
+    cdef floating found[CHUNK]
+    cdef floating a, summed
+    cdef double loss = 0
+    while start < scores.shape[0]:
+        n = min(<Py_ssize_t>CHUNK, scores.shape[0] - start)
+        for i in range(n):
+            a = scores[start + i, 1] - scores[start + i, 0]
+            margin[i] = a if y[start + i] else -a
+        for i in range(n):
+            a = -margin[i] if margin[i] > 0 else margin[i]
+            a = fast_exp(a) if floating is float else exp(a)
+            share[i] = (a if margin[i] > 0 else 1) / (1 + a)
+            found[i] = fast_log(1 + a) if floating is float else log1p(a)
+            found[i] += 0 if margin[i] > 0 else -margin[i]
+            found[i] += 0 * margin[i]  # NaN if a score is infinite
+        summed = 0
+        for i in range(n):
+            summed += weight[start + i] * found[i]
+            a = weight[start + i] * share[i]
+            scores[start + i, 0] = a if y[start + i] else -a
+            scores[start + i, 1] = -a if y[start + i] else a
+        loss += summed
+        start += CHUNK
+    return loss
+
+
 def residual(
     floating[:, ::1] scores, const Py_ssize_t[::1] y, const floating[::1] weight
 ):
@@ -722,44 +763,3 @@ def descend(
             else:
                 everything = False
     return sweep
-
-
-cdef enum:
-    CHUNK = 64  # rows whose numbers are in registers and the nearest cache
-
-
-cdef double two_class_residual(
-    floating[:, ::1] scores, const Py_ssize_t[::1] y, const floating[::1] weight
-) noexcept nogil:
-    """`residual` of two classes, one exponential a row, in loops that compilers vectorise.
-
-    With the margin ``m = z_y - z_other`` the other class has the probability ``1 / (1 + e^m)``,
-    which is the residual up to its sign, and the loss is ``log(1 + e^-m)``.
-    """
-    cdef Py_ssize_t start = 0, i, n
-    cdef floating margin[CHUNK]
-    cdef floating share[CHUNK]
-    cdef floating found[CHUNK]
-    cdef floating a, summed
-    cdef double loss = 0
-    while start < scores.shape[0]:
-        n = min(<Py_ssize_t>CHUNK, scores.shape[0] - start)
-        for i in range(n):
-            a = scores[start + i, 1] - scores[start + i, 0]
-            margin[i] = a if y[start + i] else -a
-        for i in range(n):
-            a = -margin[i] if margin[i] > 0 else margin[i]
-            a = fast_exp(a) if floating is float else exp(a)
-            share[i] = (a if margin[i] > 0 else 1) / (1 + a)
-            found[i] = fast_log(1 + a) if floating is float else log1p(a)
-            found[i] += 0 if margin[i] > 0 else -margin[i]
-            found[i] += 0 * margin[i]  # NaN if a score is infinite
-        summed = 0
-        for i in range(n):
-            summed += weight[start + i] * found[i]
-            a = weight[start + i] * share[i]
-            scores[start + i, 0] = a if y[start + i] else -a
-            scores[start + i, 1] = -a if y[start + i] else a
-        loss += summed
-        start += CHUNK
-    return loss

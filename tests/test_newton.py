@@ -58,7 +58,7 @@ def test_by_rows(shape, order):
     expected = B - row
 
     np.testing.assert_array_equal(by_rows(np.subtract, B, row), expected)
-    by_rows(np.subtract, B, row, out=B)
+    by_rows(np.subtract, B, row, in_place=True)
     np.testing.assert_array_equal(B, expected)
 
 

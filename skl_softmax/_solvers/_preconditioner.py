@@ -165,7 +165,7 @@ class Curvature:
         for block in rows.blocks(len(w)):
             B = rows.centred(block if index is None else index[block])
             B = B.astype(self.dtype, copy=False)
-            by_rows(np.multiply, B, scale, out=B)
+            by_rows(np.multiply, B, scale, in_place=True)
             mean += w[block] @ B
             B *= np.sqrt(w[block]).astype(self.dtype)[:, None]
             if self.full:

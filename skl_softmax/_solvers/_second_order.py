@@ -87,7 +87,7 @@ class Newton:
             else None
         )
         self._damping = _FIRST_DAMPING if self._at_zero else _WARM_DAMPING
-        self._believed, self._doubted = _SETTLED, 0  # estimates in a row
+        self._believed, self._doubted = _SETTLED, 0  # estimates in a row, the latest of each kind
         self.gap = self._point.F
 
     def _begin_at_optimum_of_sample(self, start: Parameters) -> bool:
@@ -142,16 +142,19 @@ class Newton:
                 self.t += 1
             else:
                 gap = self._newton().gap
+        self.gap = min(self._cautious(gap), self._point.F)
+
+    def _cautious(self, gap: float) -> float:
+        """What an estimate is worth after those before it; trust returns as slowly as it left."""
         if gap < np.inf:
             self._believed += 1
         else:
             self._doubted = 1 if self._believed else self._doubted + 1
             self._believed = 0
         if self._believed <= min(self._doubted, _SETTLED - 1):
-            gap = np.inf
-        elif self._outlying or self._believed < _SETTLED:
-            gap *= _CAUTION
-        self.gap = min(gap, self._point.F)
+            return np.inf
+        settled = self._believed >= _SETTLED and not self._outlying
+        return gap if settled else _CAUTION * gap
 
     def _newton(self) -> Move:
         system = System(self._fresh_metric(), self._damping)
