@@ -14,11 +14,16 @@ from _facts import machine_facts
 HERE = Path(__file__).resolve().parent
 
 
-def arguments(doc, **extra):
-    """The options that every script has, and those of one: name -> what `add_argument` takes."""
+def arguments(doc, *positional, **extra):
+    """The options that every script has, and those of one: name -> what `add_argument` takes.
+
+    ``positional`` are the names of arguments that must be given, in their order.
+    """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    for name in positional:
+        parser.add_argument(name)
     parser.add_argument("--quick", action="store_true", help="small sizes: only to see it work")
     parser.add_argument("--repeat", type=int, help="interleaved repetitions", metavar="N")
     parser.add_argument(

@@ -71,7 +71,7 @@ def random_csr(n_samples: int, n_features: int, n_classes: int, nonzeros: int = 
     indices = (np.arange(nonzeros) + rng.random((n_samples, nonzeros))) * (n_features / nonzeros)
     values = rng.random((n_samples, nonzeros), dtype=np.float32) + np.float32(0.1)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
-    X = sp.csr_matrix(
+    X = sp.csr_array(
         (
             values.ravel(),
             indices.astype(np.int32).ravel(),
@@ -79,7 +79,7 @@ def random_csr(n_samples: int, n_features: int, n_classes: int, nonzeros: int = 
         ),
         shape=(n_samples, n_features),
     )
-    votes = sp.csr_matrix(
+    votes = sp.csr_array(
         (
             np.ones(n_features, np.float32),
             rng.integers(n_classes, size=n_features),
