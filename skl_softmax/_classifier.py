@@ -1,6 +1,5 @@
 """`SoftmaxSGDClassifier`: the parameters, the documentation and the methods, all of them thin."""
 
-import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +15,25 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
-from skl_softmax import _fit, _stream, _validation
-from skl_softmax._engines import AutoEngine, TextbookEngine
-from skl_softmax._penalties import make_penalty
-from skl_softmax._schedules import Steps
+from skl_softmax import _fit, _partial_fit, _state, _validation
+from skl_softmax._online import OnlineStream
+from skl_softmax._optimum import OptimumFit
+from skl_softmax._parameters import OverflowedError, Parameters
+from skl_softmax._penalties import Penalty, make_penalty
+from skl_softmax._rows import Problem
 from skl_softmax._softmax import Floats, log_softmax, softmax
-from skl_softmax._solvers import SGD, Adagrad, Adam, Parameters, Solver, Streaming
-from skl_softmax._stream import Method, State
-from skl_softmax._validation import Problem, all_or_nothing, fit_context
+from skl_softmax._state import State
+from skl_softmax._textbook import (
+    SGD,
+    Adagrad,
+    Adam,
+    Method,
+    Solver,
+    Steps,
+    TextbookFit,
+    TextbookStream,
+)
+from skl_softmax._validation import all_or_nothing, fit_context
 
 _AUTO_BATCH = 256
 
@@ -267,7 +277,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
 
     coef_: Any
     intercept_: Floats
-    _state: State
+    _state: Any  # State, or what a pickle of an unknown format holds
 
     _parameter_constraints = _validation.PARAMETER_CONSTRAINTS
 
@@ -374,7 +384,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
             If ``max_iter`` epochs were not enough to stop by ``tol``; it names ``gap_``.
         """
         rng = check_random_state(self.random_state)
-        with all_or_nothing(self), _stream.rewound_on_failure(rng):
+        with all_or_nothing(self), _state.rewound_on_failure(rng):
             _validation.check_parameters(self)
             earlier = vars(self).copy() if self.warm_start and hasattr(self, "coef_") else {}
             problem = _validation.check_fit(
@@ -387,12 +397,11 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 intercept_init = earlier["intercept_"] if intercept_init is None else intercept_init
             coef, intercept = _validation.check_init(problem, coef_init, intercept_init)
             params = self._parameters(coef, intercept)
-            method = self._method(problem, min(self._batch_size(), len(problem.data.rows)))
             state = State(
-                method.solver.start(params),
                 rng,
                 n_rows=len(problem.data.rows),
                 class_counts=problem.class_counts,
+                checked=_validation.fingerprint_of(self),
             )
             budget = _fit.Budget(
                 max_iter=self.max_iter,
@@ -401,10 +410,10 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 stop_on_validation=self.early_stopping,
                 verbose=self.verbose,
             )
-            data = problem.data if coef_init is None else replace(problem.data, from_zero=False)
-            engine = AutoEngine if self.solver == "auto" else TextbookEngine
+            if coef_init is not None:
+                problem = replace(problem, data=replace(problem.data, from_zero=False))
             with _overflow_explained():
-                learner = engine(params, state, method, data)
+                learner = self._learner(problem, params, state)
                 fitted = _fit.fit(learner, problem.validation, budget)
             self._publish(fitted.params, fitted.state, fitted.loss_curve)
             if fitted.gap is not None:
@@ -463,31 +472,32 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
             with other solvers it is as it was before the call.
         """
         with all_or_nothing(self):
-            parameters = _validation.parameters_of(self)
-            if hasattr(self, "_state") and parameters != self._state.parameters:
-                self._validate_params()  # scikit-learn itself checks on the first call only
+            parameters = _validation.fingerprint_of(self)
+            if hasattr(self, "coef_"):
+                _validation.check_state(self)
+                if parameters != self._state.checked:
+                    self._validate_params()  # scikit-learn itself checks on the first call only
             _validation.check_parameters(self)
             parts = _validation.check_partial_fit(
                 self, X, y, classes, sample_weight, self._batch_size()
             )
-            if len(parts) > 1 and hasattr(self, "coef_"):  # a pass may change the memory in place
-                slots = copy.deepcopy(self._state.slots)
-                self._state = replace(self._state, slots=slots)
-            objective, weight = 0.0, 0.0
-            for problem in parts:
-                params, state, method = self._start_of(problem)
-                if not len(problem.data.rows):
-                    continue
-                with _overflow_explained():
-                    params, state, value = _stream.partial_pass(params, state, method, problem.data)
-                objective += value * problem.data.total_weight
-                weight += problem.data.total_weight
-                self.classes_, state.class_counts = problem.classes, problem.class_counts
-                self._publish(params, state, [objective / weight])
-                if state.slots.interrupt is not None:
-                    break
-        if hasattr(self, "_state"):
-            _stream.raise_interrupt(self._state)
+            if not parts:
+                return self
+            if not hasattr(self, "coef_"):
+                self._begin_stream(parts[0])
+            coef = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
+            params = self._parameters(np.asarray(coef, parts[0].dtype), self.intercept_)
+            with _overflow_explained():
+                found = _partial_fit.partial_fit(
+                    self._stream, parts, self.classes_, params, self._state
+                )
+            if found is None:
+                return self
+            learnt, self.classes_ = found
+            learnt.state.checked = parameters
+            self._publish(learnt.params, learnt.state, [learnt.objective])
+        if learnt.interrupt is not None:
+            raise learnt.interrupt  # now that what was learnt until then is kept
         return self
 
     def decision_function(self, X: Any) -> Floats:
@@ -568,9 +578,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         self : SoftmaxSGDClassifier
             The model.
         """
-        check_is_fitted(self, "coef_")
-        self.coef_ = sp.csr_matrix(self.coef_)
-        return self
+        return _validation.sparse_coef_mixin().sparsify(self)
 
     def densify(self) -> Self:
         """Turn ``coef_`` back into an array, undoing `sparsify`.
@@ -580,10 +588,19 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         self : SoftmaxSGDClassifier
             The model.
         """
-        check_is_fitted(self, "coef_")
-        if sp.issparse(self.coef_):
-            self.coef_ = self.coef_.toarray()
-        return self
+        return _validation.sparse_coef_mixin().densify(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: of `State` a plain dictionary, which later versions can read."""
+        attributes = dict(super().__getstate__())
+        if isinstance(attributes.get("_state"), State):
+            attributes["_state"] = attributes["_state"].stored()
+        return attributes
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        super().__setstate__(attributes)
+        if isinstance(attributes.get("_state"), dict):
+            self._state = _state.load(attributes["_state"])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -598,37 +615,46 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         intercept = intercept if self.fit_intercept else np.zeros_like(intercept)
         return Parameters.of(coef, intercept, one_class=len(self.classes_) == 1)
 
-    def _start_of(self, problem: Problem) -> tuple[Parameters, State, Method]:
-        """Copies of what a pass over a chunk goes on from, with the classes that the chunk has."""
-        method = self._method(problem, self._batch_size())
-        if not hasattr(self, "coef_"):
-            self.classes_ = problem.classes
-            params = self._parameters(*_validation.check_init(problem, None, None))
-            state = State(
-                method.solver.start(params),
-                check_random_state(self.random_state),
-                class_counts=problem.class_counts,
-            )
-            self._publish(params, state, [])
-        coef = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
-        params = self._parameters(np.asarray(coef, problem.dtype), self.intercept_)
-        state = self._state
-        if len(problem.classes) > len(self.classes_):
-            known = np.searchsorted(problem.classes, self.classes_)
-            position = np.delete(np.arange(len(problem.classes)), known)
-            params, state = _stream.with_classes(params, state, method, position)
-        return params, state, method
+    def _begin_stream(self, problem: Problem) -> None:
+        """Zeros, for the first chunk to go on from."""
+        self.classes_ = problem.classes
+        params = self._parameters(*_validation.check_init(problem, None, None))
+        state = State(
+            check_random_state(self.random_state), class_counts=np.zeros(len(problem.classes))
+        )
+        self._publish(params, state, [])
 
-    def _method(self, problem: Problem, batch_size: int) -> Method:
+    def _learner(self, problem: Problem, params: Parameters, state: State) -> _fit.Learner:
+        """What `fit` drives."""
+        n_classes, size = len(problem.classes), self._batch_size()
+        if self.solver == "auto":
+            penalty = self._penalty(n_classes)
+            return OptimumFit(penalty, self.fit_intercept, size, params, state, problem.data)
+        method = self._method(n_classes, min(size, len(problem.data.rows)))
+        return TextbookFit(method, params, state, problem.data)
+
+    def _stream(self, n_classes: int) -> _partial_fit.Stream:
+        """What `partial_fit` drives."""
+        size = self._batch_size()
+        if self.solver == "auto":
+            return OnlineStream(
+                self._penalty(n_classes), self.fit_intercept, self.half_life, size, self.shuffle
+            )
+        return TextbookStream(self._method(n_classes, size))
+
+    def _penalty(self, n_classes: int) -> Penalty:
+        return make_penalty(self.penalty, self.alpha, self.l1_ratio, n_classes)
+
+    def _method(self, n_classes: int, batch_size: int) -> Method:
         """What the parameters say about turning rows into updates."""
-        penalty = make_penalty(self.penalty, self.alpha, self.l1_ratio, len(problem.classes))
+        penalty = self._penalty(n_classes)
         solver: Solver
         schedule = "constant"
         if self.solver == "adagrad":
             solver = Adagrad(penalty, self.fit_intercept)
         elif self.solver == "adam":
             solver = Adam(penalty, self.fit_intercept)
-        elif self.solver == "sgd":
+        else:
             schedule = self.learning_rate
             solver = SGD(
                 penalty,
@@ -637,8 +663,6 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 nesterov=self.nesterovs_momentum,
                 average_from=int(self.average) or None,
             )
-        else:
-            solver = Streaming(penalty, self.fit_intercept, half_life=self.half_life)
         steps = Steps(float(self.eta0), float(self.power_t), float(self.alpha))
         return Method(solver, schedule, steps, batch_size, self.shuffle)
 
@@ -651,7 +675,6 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         self.n_iter_ = max(1, len(loss_curve))
         self.loss_curve_ = loss_curve
         self._state = state
-        state.parameters = _validation.parameters_of(self)
 
 
 def _one_score_a_class(scores: Floats) -> Floats:
@@ -662,7 +685,7 @@ def _one_score_a_class(scores: Floats) -> Floats:
 def _overflow_explained() -> Iterator[None]:
     try:
         yield
-    except _stream.OverflowedError:
+    except OverflowedError:
         raise ValueError(
             "The parameters overflowed: the step of the learning rate is too long for this data. "
             "Use a smaller eta0, scale the features (for example with StandardScaler), or choose "

@@ -1,32 +1,43 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""Compiled forms of `_softmax`, for CSR rows and for dense ones.
+"""The compiled form of `_softmax.residual`, and the dense products that the other kernels call.
 
 A kernel sees typed buffers and nothing else: it allocates nothing, prints nothing, raises nothing
-and holds no lock. `_softmax` and the `step` methods in `_solvers` say what is computed, and the
-tests hold these loops to them. Letters: ``z`` scores of a row, then its weighted residual
-``s (S(z) - y)``; ``w`` the n_classes contiguous weights of a feature; ``t`` the number of updates
-made in this pass.
-
-A sparse row touches few features, but every update also decays (l2), thresholds (l1) and averages
-all the others. That part of an update is the same for every feature that is not touched, so it is
-tabulated before the pass (`_solvers._lazy`) and applied to a feature when it is next touched: an
-epoch costs O(nnz * n_classes), whatever the number of features and the batch size.
+and holds no lock. The tests hold each to the formula that it computes.
 """
 
 from cython cimport floating
-from libc.math cimport exp, fabs, fabsf, fmax, log, log1p, logf, sqrt, sqrtf
-from libc.stdint cimport int32_t
+from libc.math cimport exp, log1p
 
-from skl_softmax._shared cimport (
-    fast_exp, fast_log, fetch, highest, index_t, prefetch, rows_gram, rows_scores,
-    rows_update, softmax_residual,
-)
-
-# The columns of a timetable; `_solvers._lazy` gives their meaning.
-cdef enum:
-    ETA, SCALE, THRESHOLD, MASS, MOMENT, COUNT
-
+cdef extern from "_dense_rows.h" nogil:
+    void rows_scores_float(
+        const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        Py_ssize_t n_known, const float *coef, Py_ssize_t between, Py_ssize_t n_features,
+        Py_ssize_t n_classes, float *scores,
+    )
+    void rows_scores_double(
+        const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        Py_ssize_t n_known, const double *coef, Py_ssize_t between, Py_ssize_t n_features,
+        Py_ssize_t n_classes, double *scores,
+    )
+    void rows_update_float(
+        const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        Py_ssize_t n_known, float *coef, Py_ssize_t between, Py_ssize_t n_features,
+        Py_ssize_t n_classes, float decay, const float *steps,
+    )
+    void rows_update_double(
+        const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        Py_ssize_t n_known, double *coef, Py_ssize_t between, Py_ssize_t n_features,
+        Py_ssize_t n_classes, double decay, const double *steps,
+    )
+    void rows_gram_float(
+        const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        const float *others, Py_ssize_t n_features, float *gram,
+    )
+    void rows_gram_double(
+        const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        const double *others, Py_ssize_t n_features, double *gram,
+    )
 
 cdef enum:
     CHUNK = 64  # rows whose numbers are in registers and the nearest cache
@@ -84,682 +95,41 @@ def residual(
     return loss
 
 
-def curve(
-    floating[:, ::1] scores, const floating[:, :] residual, const Py_ssize_t[:] y,
-    const floating[:] weight, const floating[:] damping
-):
-    """In place: ``u`` of each row becomes ``s p (u - p u) + damping u``, the Hessian's action.
-
-    The probabilities ``p`` are recovered from the row's weighted ``residual``, ``s (p - y)``.
-    """
-    cdef Py_ssize_t i, k, n_classes = scores.shape[1]
-    cdef floating s, mean, label
-    cdef floating *u
-    cdef const floating *r
-    with nogil:
-        for i in range(scores.shape[0]):
-            u, r, s = &scores[i, 0], &residual[i, 0], weight[i]
-            mean = 0
-            for k in range(n_classes):
-                mean += r[k] * u[k]
-            mean = mean / s + u[y[i]]
-            label = u[y[i]]
-            for k in range(n_classes):
-                u[k] = r[k] * (u[k] - mean) + damping[i] * u[k]
-            u[y[i]] += s * (label - mean)
-
-
-cdef inline void csr_scores(
-    floating *z, floating scale, const floating *intercept, const floating[:, ::1] coef,
-    const floating[::1] data, const index_t[::1] indices, index_t start, index_t stop,
-    index_t next_start, index_t next_stop,
+cdef void rows_scores(
+    const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+    Py_ssize_t n_known, const floating *coef, Py_ssize_t between, Py_ssize_t n_features,
+    Py_ssize_t n_classes, floating *scores,
 ) noexcept nogil:
-    """``z = scale * x W + b`` of one row, while the weights of the next row are fetched."""
-    cdef Py_ssize_t k, n_classes = coef.shape[1]
-    cdef index_t p
-    cdef floating x
-    cdef const floating *w
-    for k in range(n_classes):
-        z[k] = 0
-    for p in range(start, stop):
-        if next_start < next_stop:
-            prefetch(&coef[indices[next_start], 0])
-            prefetch(&coef[indices[next_start], n_classes - 1])
-            next_start += 1
-        x = data[p]
-        w = &coef[indices[p], 0]
-        for k in range(n_classes):
-            z[k] += x * w[k]
-    for k in range(n_classes):
-        z[k] = scale * z[k] + intercept[k]
-
-
-cdef inline void soft_threshold(floating *w, Py_ssize_t n, floating reach) noexcept nogil:
-    """Every entry of ``w`` moves by ``reach`` towards zero, and stays there if it gets there."""
-    cdef Py_ssize_t k
-    for k in range(n):
-        w[k] -= max(-reach, min(w[k], reach))
-
-
-cdef inline double missed_sum(
-    double weight, Py_ssize_t first, Py_ssize_t t, const double[:, ::1] timetable
-) noexcept nogil:
-    """Sum of the averaged iterates of a weight between two updates that only threshold it."""
-    cdef Py_ssize_t low = t, high, middle
-    cdef double size = fabs(weight), start = timetable[first, THRESHOLD], summed
-    if size <= timetable[t, THRESHOLD] - start:
-        low, high = first, t  # `high` becomes the update that makes the weight zero
-        while high - low > 1:
-            middle = (low + high) // 2
-            if timetable[middle, THRESHOLD] - start >= size:
-                high = middle
-            else:
-                low = middle
-    summed = (
-        (size + start) * (timetable[low, MASS] - timetable[first, MASS])
-        - (timetable[low, MOMENT] - timetable[first, MOMENT])
-    )
-    return summed if weight > 0 else -summed
-
-
-cdef inline void missed(
-    Py_ssize_t j, Py_ssize_t t, floating[:, ::1] coef, int32_t[::1] last,
-    double[:, ::1] total, const double[:, ::1] timetable,
-) noexcept nogil:
-    """Catch up with the thresholds and averages that feature ``j`` missed since its last visit."""
-    cdef Py_ssize_t k, first = last[j], n_classes = coef.shape[1]
-    cdef double reach = timetable[t, THRESHOLD] - timetable[first, THRESHOLD], mass
-    if first == t:
-        return
-    last[j] = <int32_t>t
-    if total.shape[0] and reach == 0:
-        mass = timetable[t, MASS] - timetable[first, MASS]
-        for k in range(n_classes):
-            total[j, k] += coef[j, k] * mass
-    elif total.shape[0]:
-        for k in range(n_classes):
-            total[j, k] += missed_sum(coef[j, k], first, t, timetable)
-    if reach > 0:
-        soft_threshold(&coef[j, 0], n_classes, <floating>reach)
-
-
-def sgd_csr(
-    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows,
-    Py_ssize_t batch_size, const double[:, ::1] timetable, bint fit_intercept,
-    floating[:, ::1] coef, floating[::1] intercept, double square,
-    double[:, ::1] total, double[::1] total_intercept, int32_t[::1] last,
-    floating[:, ::1] scores,
-):
-    """Updates of plain SGD over ``rows``.
-
-    Returns the sum of ``s CE``, the final ``||coef||_2^2`` and the largest on the way.
-
-    ``coef`` holds ``W / SCALE``. ``total`` is empty unless iterates are averaged, and ``last``
-    unless they are or there is an l1 penalty (then the returned norms have no meaning: `settle`
-    gives them).
-    """
-    cdef Py_ssize_t n_rows = rows.shape[0], n_classes = coef.shape[1]
-    cdef Py_ssize_t t, r, i, k, start, size, following
-    cdef bint lazy = last.shape[0] > 0
-    cdef index_t p, ahead, ahead_stop
-    cdef double loss = 0, largest = square
-    cdef floating step, step_intercept, x, before, after, fallen
-    cdef floating *z
-    cdef floating *w
-    with nogil:
-        for t in range((n_rows + batch_size - 1) // batch_size):
-            start = t * batch_size
-            size = min(batch_size, n_rows - start)
-            for r in range(size):
-                i = rows[start + r]
-                if lazy:
-                    for p in range(indptr[i], indptr[i + 1]):
-                        missed(indices[p], t, coef, last, total, timetable)
-                following = rows[min(start + r + 1, n_rows - 1)]
-                csr_scores(
-                    &scores[r, 0], <floating>timetable[t, SCALE], &intercept[0], coef,
-                    data, indices, indptr[i], indptr[i + 1],
-                    indptr[following], indptr[following + 1],
-                )
-                loss += softmax_residual(&scores[r, 0], n_classes, y[i], weight[i])
-            step = <floating>(timetable[t, ETA] / (size * timetable[t + 1, SCALE]))
-            step_intercept = <floating>(timetable[t, ETA] / size)
-            for r in range(size):
-                i = rows[start + r]
-                z = &scores[r, 0]
-                following = rows[start + min(r + 1, size - 1)]
-                ahead, ahead_stop = indptr[following], indptr[following + 1]
-                fallen = 0
-                for p in range(indptr[i], indptr[i + 1]):
-                    if size > 1 and ahead < ahead_stop:
-                        prefetch(&coef[indices[ahead], 0])
-                        prefetch(&coef[indices[ahead], n_classes - 1])
-                        ahead += 1
-                    x = step * data[p]
-                    w = &coef[indices[p], 0]
-                    for k in range(n_classes):
-                        before = w[k]
-                        after = before - x * z[k]
-                        w[k] = after
-                        fallen += (before - after) * (before + after)
-                square -= fallen
-                largest = fmax(largest, square)
-                if fit_intercept:
-                    for k in range(n_classes):
-                        intercept[k] -= step_intercept * z[k]
-            if timetable[t + 1, COUNT] > timetable[t, COUNT]:
-                for k in range(n_classes):
-                    total_intercept[k] += intercept[k]
-    return loss, square, largest
-
-
-def settle(
-    const Py_ssize_t[::1] features, Py_ssize_t t, const double[:, ::1] timetable,
-    floating[:, ::1] coef, double[:, ::1] total, int32_t[::1] last,
-):
-    """Bring ``features`` up to update ``t``, with scale 1; returns their two norms."""
-    cdef Py_ssize_t f, j, k
-    cdef floating scale = <floating>timetable[t, SCALE]
-    cdef double square = 0, absolute = 0
-    with nogil:
-        for f in range(features.shape[0]):
-            j = features[f]
-            if last.shape[0]:
-                missed(j, t, coef, last, total, timetable)
-                last[j] = 0
-            for k in range(coef.shape[1]):
-                coef[j, k] *= scale
-                square += <double>coef[j, k] * coef[j, k]
-                absolute += fabs(coef[j, k])
-    return square, absolute
-
-
-def sgd_dense(
-    const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
-    const Py_ssize_t[::1] rows, Py_ssize_t batch_size, const double[::1] eta,
-    double l2, double l1, bint fit_intercept,
-    floating[:, ::1] coef, floating[::1] intercept, floating[:, ::1] scores,
-    const Py_ssize_t[::1] in_order, floating[:, ::1] gathered,
-    double[:, ::1] total, double[::1] total_intercept, Py_ssize_t first_averaged,
-):
-    """Updates of plain SGD over ``rows`` of a dense X; returns the sum of ``s CE``.
-
-    ``coef`` is (n_classes, n_features) here: a dense row is as long as a class's weights. The
-    iterates from update ``first_averaged`` on (from 0) are added to ``total``. Where the
-    features of a row do not lie side by side, a batch is copied into ``gathered``, which has its
-    rows ``in_order``; both are empty otherwise.
-    """
-    cdef Py_ssize_t n_rows = rows.shape[0], n_classes = coef.shape[0], n_features = coef.shape[1]
-    cdef Py_ssize_t t, r, j, k, start, size, n_known, stride
-    cdef double loss = 0
-    cdef floating step, decay
-    cdef const floating *first
-    cdef const Py_ssize_t *batch
-    with nogil:
-        for t in range((n_rows + batch_size - 1) // batch_size):
-            start = t * batch_size
-            size = min(batch_size, n_rows - start)
-            if gathered.shape[0]:
-                for r in range(size):
-                    for j in range(n_features):
-                        gathered[r, j] = X[rows[start + r], j]
-                first, stride, batch, n_known = &gathered[0, 0], n_features, &in_order[0], size
-            else:
-                first, stride = &X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(floating)
-                batch, n_known = &rows[start], n_rows - start
-            rows_scores(
-                first, stride, batch, size, n_known,
-                &coef[0, 0], n_features, n_features, n_classes, &scores[0, 0],
-            )
-            step = <floating>(eta[t] / size)
-            for r in range(size):
-                for k in range(n_classes):
-                    scores[r, k] += intercept[k]
-            for r in range(size):
-                loss += softmax_residual(
-                    &scores[r, 0], n_classes, y[rows[start + r]], weight[rows[start + r]]
-                )
-                for k in range(n_classes):
-                    scores[r, k] *= step
-                    if fit_intercept:
-                        intercept[k] -= scores[r, k]
-            decay = <floating>(1 - eta[t] * l2)
-            rows_update(
-                first, stride, batch, size, n_known,
-                &coef[0, 0], n_features, n_features, n_classes, decay, &scores[0, 0],
-            )
-            if l1 > 0:
-                soft_threshold(&coef[0, 0], n_classes * n_features, <floating>(eta[t] * l1))
-            if t >= first_averaged:
-                for k in range(n_classes):
-                    total_intercept[k] += intercept[k]
-                    for j in range(n_features):
-                        total[k, j] += coef[k, j]
-    return loss
-
-
-cdef inline void shrunk_once(
-    floating *w, const floating *accumulated, Py_ssize_t n_classes,
-    floating eta, floating epsilon, floating l2, floating l1,
-) noexcept nogil:
-    """Prox of the penalty in Adagrad's metric."""
-    cdef Py_ssize_t k
-    cdef floating step, reach
-    for k in range(n_classes):
-        step = eta / (
-            (sqrtf(accumulated[k]) if floating is float else sqrt(accumulated[k])) + epsilon
+    if floating is float:
+        rows_scores_float(
+            X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, scores
         )
-        step = step if accumulated[k] > 0 else 0  # no gradient yet, no metric, no step
-        reach = step * l1
-        w[k] = (w[k] - max(-reach, min(w[k], reach))) / (1 + step * l2)
-
-
-cdef inline void shrunk(
-    floating *w, const floating *accumulated, Py_ssize_t n_classes,
-    double eta, double epsilon, double l2, double l1, double updates,
-) noexcept nogil:
-    """``updates`` times the prox of the penalty in Adagrad's metric, in closed form.
-
-    One prox is ``|w| <- max(0, |w| - step l1) / (1 + step l2)``; many are a geometric series.
-    """
-    cdef Py_ssize_t k
-    cdef double step, x, decay, size
-    for k in range(n_classes):
-        if w[k] == 0 or accumulated[k] == 0:
-            continue
-        step = eta / (sqrt(accumulated[k]) + epsilon)
-        size = fabs(w[k])
-        if l2 > 0:
-            x = step * l2
-            # The series is exact to double precision here, and much faster than log1p.
-            decay = exp(-updates * (
-                x * (1 - x * (0.5 - x * (1. / 3 - x * (0.25 - x / 5)))) if x < 1e-3 else log1p(x)
-            ))
-            size = decay * size - l1 / l2 * (1 - decay)
-        else:
-            size -= updates * step * l1
-        size = fmax(size, 0)
-        w[k] = <floating>(size if w[k] > 0 else -size)
-
-
-cdef inline void caught_up(
-    Py_ssize_t j, Py_ssize_t t, Py_ssize_t n_full, double share, double eta, double epsilon,
-    double l2, double l1, floating[:, ::1] coef, const floating[:, ::1] accumulated,
-    int32_t[::1] last,
-) noexcept nogil:
-    """Catch up with the updates that feature ``j`` missed; the one after ``n_full`` is short."""
-    cdef Py_ssize_t full = min(t, n_full) - last[j]
-    if full > 0:
-        shrunk(&coef[j, 0], &accumulated[j, 0], coef.shape[1], eta, epsilon, l2, l1, full)
-    if t > n_full and last[j] <= n_full:
-        shrunk_once(
-            &coef[j, 0], &accumulated[j, 0], coef.shape[1],
-            <floating>(eta * share), <floating>epsilon, <floating>l2, <floating>l1,
+    else:
+        rows_scores_double(
+            X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, scores
         )
-    last[j] = <int32_t>t
 
 
-cdef inline void adagrad_move(
-    floating *w, floating *accumulated, floating *gradient, Py_ssize_t n, floating eta,
-    floating epsilon,
+cdef void rows_update(
+    const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+    Py_ssize_t n_known, floating *coef, Py_ssize_t between, Py_ssize_t n_features,
+    Py_ssize_t n_classes, floating decay, const floating *steps,
 ) noexcept nogil:
-    """``s += g^2, w -= eta g / (sqrt(s) + epsilon)``; leaves the gradient at 0."""
-    cdef Py_ssize_t k
-    for k in range(n):
-        accumulated[k] += gradient[k] * gradient[k]
-        w[k] -= eta * gradient[k] / (
-            (sqrtf(accumulated[k]) if floating is float else sqrt(accumulated[k])) + epsilon
+    if floating is float:
+        rows_update_float(
+            X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, decay, steps
         )
-        gradient[k] = 0
+    else:
+        rows_update_double(
+            X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, decay, steps
+        )
 
 
-def adagrad_csr(
-    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows,
-    Py_ssize_t batch_size, double eta, double epsilon, double l2, double l1, bint fit_intercept,
-    floating[:, ::1] coef, floating[::1] intercept,
-    floating[:, ::1] accumulated, floating[::1] accumulated_intercept,
-    const Py_ssize_t[::1] features, int32_t[::1] last,
-    floating[:, ::1] gradient, floating[::1] gradient_intercept, floating[:, ::1] scores,
-):
-    """Updates of Adagrad over ``rows``.
-
-    Returns the sum of ``s CE``, ``||coef||_2^2`` and ``||coef||_1`` over ``features``, which must
-    name every feature that has a weight or a non-zero. ``gradient`` comes and goes filled with 0.
-    """
-    cdef Py_ssize_t n_rows = rows.shape[0], n_classes = coef.shape[1]
-    cdef Py_ssize_t n_full = n_rows // batch_size
-    cdef Py_ssize_t n_updates = (n_rows + batch_size - 1) // batch_size
-    cdef Py_ssize_t t, r, i, j, k, f, start, size, following
-    cdef bint penalised = l1 > 0 or l2 > 0
-    cdef index_t p
-    cdef double loss = 0, square = 0, absolute = 0
-    cdef double share = <double>(n_rows - n_full * batch_size) / batch_size
-    cdef floating x, step
-    cdef floating *z
-    cdef floating *g
-    with nogil:
-        for t in range(n_updates):
-            start = t * batch_size
-            size = min(batch_size, n_rows - start)
-            step = <floating>(eta if t < n_full else eta * share)
-            for r in range(size):
-                i = rows[start + r]
-                if penalised:
-                    for p in range(indptr[i], indptr[i + 1]):
-                        caught_up(
-                            indices[p], t, n_full, share, eta, epsilon, l2, l1,
-                            coef, accumulated, last,
-                        )
-                following = rows[min(start + r + 1, n_rows - 1)]
-                csr_scores(
-                    &scores[r, 0], 1, &intercept[0], coef, data, indices,
-                    indptr[i], indptr[i + 1], indptr[following], indptr[following + 1],
-                )
-                loss += softmax_residual(&scores[r, 0], n_classes, y[i], weight[i])
-            for r in range(size):
-                i = rows[start + r]
-                z = &scores[r, 0]
-                for p in range(indptr[i], indptr[i + 1]):
-                    x = data[p] / size
-                    g = &gradient[indices[p], 0]
-                    for k in range(n_classes):
-                        g[k] += x * z[k]
-                if fit_intercept:
-                    for k in range(n_classes):
-                        gradient_intercept[k] += z[k] / size
-            for r in range(size):
-                i = rows[start + r]
-                for p in range(indptr[i], indptr[i + 1]):
-                    j = indices[p]
-                    if last[j] == t + 1:
-                        continue  # another non-zero of this batch came first
-                    g = &gradient[j, 0]
-                    adagrad_move(
-                        &coef[j, 0], &accumulated[j, 0], g, n_classes, step, <floating>epsilon
-                    )
-                    if penalised:
-                        shrunk_once(
-                            &coef[j, 0], &accumulated[j, 0], n_classes,
-                            step, <floating>epsilon, <floating>l2, <floating>l1,
-                        )
-                    last[j] = <int32_t>(t + 1)
-            if fit_intercept:
-                adagrad_move(
-                    &intercept[0], &accumulated_intercept[0], &gradient_intercept[0], n_classes,
-                    step, <floating>epsilon,
-                )
-        for f in range(features.shape[0]):
-            j = features[f]
-            if penalised:
-                caught_up(
-                    j, n_updates, n_full, share, eta, epsilon, l2, l1, coef, accumulated, last
-                )
-            last[j] = 0
-            for k in range(n_classes):
-                square += <double>coef[j, k] * coef[j, k]
-                absolute += fabs(coef[j, k])
-    return loss, square, absolute
-
-
-def column_squares(
-    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const floating[::1] weight, const Py_ssize_t[::1] rows,
-    double[::1] largest, double[::1] total,
-):
-    """Per column, the largest ``s_i x_ij^2 nnz_i`` (non-zeros of row i) and the sum ``s_i x_ij^2``.
-
-    Both come filled with 0.
-    """
-    cdef Py_ssize_t r, i, j
-    cdef index_t p
-    cdef double square
-    with nogil:
-        for r in range(rows.shape[0]):
-            i = rows[r]
-            for p in range(indptr[i], indptr[i + 1]):
-                j = indices[p]
-                square = <double>weight[i] * data[p] * data[p]
-                total[j] += square
-                largest[j] = fmax(largest[j], square * (indptr[i + 1] - indptr[i]))
-
-
-cdef inline floating dual_target(
-    floating *z, floating *d, floating *target, Py_ssize_t n_classes, Py_ssize_t label,
-    floating s, double leverage, double step, double *loss, double *divergence, floating *kl,
+cdef void rows_gram(
+    const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+    const floating *others, Py_ssize_t n_features, floating *gram,
 ) noexcept nogil:
-    """A row's part of a visit: from scores ``z`` to ``d``, by which its target has moved.
-
-    Adds to the sums of ``s CE`` and ``s KL``, sets ``kl`` to the ``s KL`` that is left and returns
-    the step, 0 if nothing has moved.
-    """
-    cdef Py_ssize_t k
-    cdef floating top = highest(z, n_classes), total = 0, share, log_total, t, o, e, far
-    cdef floating old = 0, bound = 0, square = 0, absolute = 0, tiny = <floating>1e-30
-    # Squares of smaller probabilities than exp(-40) would be subnormal numbers, which are slow.
-    cdef floating least = -40
-    cdef double theta = step
-    for k in range(n_classes):
-        z[k] -= top
-        t = max(z[k], least)
-        d[k] = fast_exp(t) if floating is float else exp(t)
-        total += d[k]
-    share = 1 / total
-    log_total = logf(total) if floating is float else log(total)
-    loss[0] += s * (log_total - z[label])
-    for k in range(n_classes):
-        d[k] *= share
-        o = target[k]
-        e = d[k] - o
-        far = d[k] if d[k] > o else o
-        t = fast_log(o + tiny) if floating is float else log(o + tiny)
-        old += o * (t - z[k] + log_total)
-        bound += e * e / (far + tiny)
-        square += e * e
-        absolute += fabsf(e) if floating is float else fabs(e)
-        d[k] = e
-    old = max(old, 0)
-    divergence[0] += s * old
-    if step < 0:
-        bound = max(bound, absolute * absolute)
-        theta = min(1.0, (old + 0.5 * bound) / (bound + s * leverage * square + tiny))
-    kl[0] = <floating>(s * (1 - theta) * old)
-    t = <floating>theta
-    if t != 0:
-        for k in range(n_classes):
-            d[k] *= t
-            target[k] += d[k]
-    return t
-
-
-def dual_csr(
-    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows, double step,
-    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
-    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl,
-    floating[:, ::1] scores, floating[:, ::1] moved,
-):
-    """Visits of `_solvers._dual` to ``rows``; returns the sums of ``s CE`` and ``s KL`` met.
-
-    ``step`` is the same for all visits, or negative for that of the dual bound, where ``coef`` is
-    ``U``. The last row of ``coef`` (whose soft threshold by ``reach``, if not empty, are the
-    weights), of ``pace`` (``S``) and of ``U`` is the intercept's. ``kl`` gets the ``s KL`` that a
-    visit leaves.
-    """
-    cdef Py_ssize_t r, i, j, k, n_classes = U.shape[1], n_features = U.shape[0] - 1
-    cdef index_t p, start, stop, ahead, ahead_stop
-    cdef bint sparse = reach.shape[0] > 0
-    cdef double loss = 0, divergence = 0, leverage
-    cdef floating x, s, t, theta
-    cdef const floating *w
-    cdef floating *u
-    cdef floating *z = &scores[0, 0]
-    cdef floating *d = &moved[0, 0]
-    with nogil:
-        for r in range(rows.shape[0]):
-            i = rows[r]
-            s = weight[i]
-            start, stop = indptr[i], indptr[i + 1]
-            j = rows[min(r + 1, rows.shape[0] - 1)]
-            ahead, ahead_stop = indptr[j], indptr[j + 1]
-            fetch(&q[j, 0], n_classes)
-            leverage = pace[n_features]
-            for k in range(n_classes):
-                z[k] = coef[n_features, k]
-            for p in range(start, stop):
-                if ahead < ahead_stop:
-                    fetch(&U[indices[ahead], 0], n_classes)
-                    ahead += 1
-                j = indices[p]
-                x = data[p]
-                leverage += <double>x * x * pace[j]
-                w = &coef[j, 0]
-                if sparse:
-                    t = reach[j]
-                    for k in range(n_classes):
-                        z[k] += x * (w[k] - max(-t, min(w[k], t)))
-                else:
-                    for k in range(n_classes):
-                        z[k] += x * w[k]
-            theta = dual_target(
-                z, d, &q[i, 0], n_classes, y[i], s, leverage, step, &loss, &divergence, &kl[i]
-            )
-            if theta == 0:
-                continue
-            for p in range(start, stop):
-                j = indices[p]
-                x = s * pace[j] * data[p]
-                u = &U[j, 0]
-                for k in range(n_classes):
-                    u[k] -= x * d[k]
-            x = s * pace[n_features]
-            for k in range(n_classes):
-                U[n_features, k] -= x * d[k]
-    return loss, divergence
-
-
-def dual_dense(
-    const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
-    const Py_ssize_t[::1] rows, double step,
-    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
-    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] weights,
-    floating[:, ::1] scores, floating[:, ::1] moved, floating[:, ::1] gram,
-    const Py_ssize_t[::1] in_order, floating[:, ::1] scaled, floating[:, ::1] gathered,
-):
-    """`dual_csr` for rows of a dense X.
-
-    ``coef`` and ``U`` are (n_classes, n_features + 1) here, and so is ``weights``, room for the
-    soft threshold of ``coef``, empty without. Visits are one after another, as in `dual_csr`, but
-    weights are read and written once a block of ``len(in_order)`` rows: what the earlier rows of a
-    block have changed in the scores of a later one, its ``gram`` matrix tells.
-    """
-    cdef Py_ssize_t start, size, r, earlier, i, j, k, n_known, stride, most = in_order.shape[0]
-    cdef Py_ssize_t n_classes = U.shape[0], n_features = U.shape[1] - 1
-    cdef bint sparse = reach.shape[0] > 0
-    cdef bint in_place = gathered.shape[0] == 0
-    cdef double loss = 0, divergence = 0
-    cdef floating shared, theta
-    cdef floating *z
-    cdef floating *d
-    cdef const floating *first
-    cdef const floating *x
-    cdef const floating *w = &weights[0, 0] if sparse else &coef[0, 0]
-    cdef const Py_ssize_t *block
-    with nogil:
-        if sparse:
-            for k in range(n_classes):
-                for j in range(n_features + 1):
-                    weights[k, j] = coef[k, j] - max(-reach[j], min(coef[k, j], reach[j]))
-        for start from 0 <= start < rows.shape[0] by most:
-            size = min(most, rows.shape[0] - start)
-            if in_place:
-                first, stride = &X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(floating)
-                block, n_known = &rows[start], rows.shape[0] - start
-            else:
-                for r in range(size):
-                    for j in range(n_features):
-                        gathered[r, j] = X[rows[start + r], j]
-                first, stride, block, n_known = &gathered[0, 0], n_features, &in_order[0], size
-            for r in range(size):
-                fetch(&q[rows[start + r], 0], n_classes)
-            rows_scores(
-                first, stride, block, size, n_known, w, n_features + 1, n_features, n_classes,
-                &scores[0, 0],
-            )
-            if step != 0:
-                for r in range(size):
-                    x = first + block[r] * stride
-                    for j in range(n_features):
-                        scaled[r, j] = pace[j] * x[j]
-                rows_gram(first, stride, block, size, &scaled[0, 0], n_features, &gram[0, 0])
-            for r in range(size):
-                i, z, d = rows[start + r], &scores[r, 0], &moved[r, 0]
-                for k in range(n_classes):
-                    z[k] += w[k * (n_features + 1) + n_features]
-                if step < 0:
-                    for earlier in range(r):
-                        shared = (&gram[0, 0])[r * size + earlier]
-                        for k in range(n_classes):
-                            z[k] -= shared * moved[earlier, k]
-                theta = dual_target(
-                    z, d, &q[i, 0], n_classes, y[i], weight[i],
-                    (&gram[0, 0])[r * size + r] + pace[n_features], step,
-                    &loss, &divergence, &kl[i],
-                )
-                for k in range(n_classes):
-                    d[k] = weight[i] * d[k] if theta != 0 else 0
-                    U[k, n_features] -= pace[n_features] * d[k]
-            if step == 0:
-                continue
-            rows_update(
-                &scaled[0, 0], n_features, &in_order[0], size, size,
-                &U[0, 0], n_features + 1, n_features, n_classes, 1, &moved[0, 0],
-            )
-            if sparse:
-                for k in range(n_classes):
-                    for j in range(n_features + 1):
-                        weights[k, j] = U[k, j] - max(-reach[j], min(U[k, j], reach[j]))
-    return loss, divergence
-
-
-def descend(
-    const double[:, ::1] H, const double[::1] reach, double[::1] w, double[::1] gradient,
-    Py_ssize_t max_sweeps, double tol,
-):
-    """Minimise ``<g, D> + 1/2 D^T H D + reach |w + D|`` by coordinate descent; returns the sweeps.
-
-    In place: ``w`` becomes ``w + D`` and ``gradient`` ``g + H D``. Sweeps over the non-zero weights
-    alternate with sweeps over all; it ends after one of the latter that gained less than ``tol`` of
-    what all sweeps gained.
-    """
-    cdef Py_ssize_t j, i, sweep = 0, n_weights = w.shape[0]
-    cdef double after, limit, delta, gained, total = 0
-    cdef bint everything = True
-    cdef const double *row
-    with nogil:
-        while sweep < max_sweeps:
-            gained = 0
-            for j in range(n_weights):
-                if w[j] == 0 and (not everything or fabs(gradient[j]) <= reach[j]):
-                    continue
-                row = &H[j, 0]
-                after = w[j] - gradient[j] / row[j]
-                limit = reach[j] / row[j]
-                after -= max(-limit, min(after, limit))
-                delta = after - w[j]
-                if delta == 0:
-                    continue
-                w[j] = after
-                for i in range(n_weights):
-                    gradient[i] += delta * row[i]
-                gained += row[j] * delta * delta
-            sweep += 1
-            total += gained
-            if gained <= tol * total:
-                if everything:
-                    break
-                everything = True
-            else:
-                everything = False
-    return sweep
+    if floating is float:
+        rows_gram_float(X, stride, rows, n_rows, others, n_features, gram)
+    else:
+        rows_gram_double(X, stride, rows, n_rows, others, n_features, gram)

@@ -21,6 +21,11 @@ class Penalty:
         """Penalty from ``square = ||W||_2^2`` and ``absolute = ||W||_1``."""
         return 0.5 * self.l2 * square + self.l1 * absolute
 
+    def of(self, W: Floats) -> float:
+        """Penalty of the weights ``W``."""
+        absolute = float(np.abs(W).sum(dtype=np.float64)) if self.l1 else 0.0
+        return self.value(float(np.vdot(W, W)), absolute)
+
     def gradient(self, W: Floats) -> Floats:
         """Gradient of the smooth part, ``l2 * W``."""
         return W.dtype.type(self.l2) * W
@@ -46,3 +51,13 @@ def make_penalty(
         l2=strength * (1 - ratio) * (2 if n_classes == 2 else 1),
         l1=strength * ratio,
     )
+
+
+def met_in_pass(loss: float, before: float, after: float, n_updates: int) -> float:
+    """Objective met in a pass: mean loss plus the mean penalty of the iterates at their updates.
+
+    ``loss`` is the mean of the losses that the rows had when their batch was visited; the penalty
+    is taken as linear from ``before`` the first update to ``after`` the last. Where all rows are
+    one batch, this is the objective before the update.
+    """
+    return loss + before + (after - before) * (n_updates - 1) / (2 * n_updates)

@@ -31,12 +31,13 @@ The derivation, in four lines
 
        G = 1/B sum_i x_i^T s_i (S(z_i) - y_i) = 1/B X^T R                      [`batch_gradient`]
 
-   and a step of length ``eta`` against it is the batch weight update, the seed of this package:
+   and a step of length ``eta`` against it is the batch weight update:
 
        W <- W - eta * 1/B sum_i x_i^T s_i (S(z_i) - y_i)                         [`batch_update`]
 
 Everything else in the package is a term added to this line: a penalty (`_penalties`), a rule for
-``eta`` (`_schedules`, `_smoothness`), a memory of earlier gradients (`_solvers`).
+``eta`` and a memory of earlier gradients (`_textbook`), a target that each row remembers or the
+curvature of all rows (`_optimum`), coordinates that are learnt with the weights (`_online`).
 """
 
 from typing import Any
@@ -91,7 +92,7 @@ def batch_gradient(X: Any, R: Floats) -> tuple[Floats, Floats]:
 def batch_update(
     W: Floats, b: Floats, X: Any, y: Codes, s: Floats, eta: float
 ) -> tuple[Floats, Floats]:
-    """THE SEED: ``W <- W - eta * 1/B sum_i x_i^T s_i (S(z_i) - y_i)``, and ``b`` with x_i = 1."""
+    """THE UPDATE: ``W <- W - eta * 1/B sum_i x_i^T s_i (S(z_i) - y_i)``, and ``b`` with x_i = 1."""
     R = s[:, None] * residual(scores(X, W, b), y)
     G, g = batch_gradient(X, R)
     return W - eta * G, b - eta * g

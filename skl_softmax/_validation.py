@@ -5,7 +5,7 @@ The only file that imports private names of scikit-learn.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from numbers import Integral, Real
 from operator import attrgetter
@@ -31,8 +31,9 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import validate_data
 
+from skl_softmax._rows import Problem, Rows
 from skl_softmax._softmax import Codes, Floats
-from skl_softmax._stream import Rows
+from skl_softmax._state import FORMAT, State
 
 fit_context = _fit_context
 
@@ -65,28 +66,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 
 _KNOWN = -1  # in the place of the first row of a class that the chunk need not bring
 
-# An estimator -> the values of all its parameters.
-parameters_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*PARAMETER_CONSTRAINTS)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What a fit starts from."""
-
-    data: Rows
-    classes: NDArray[Any]
-    class_counts: Floats  # (n_classes,), sample weights of the rows so far, before class_weight
-    validation: Rows | None = None
-
-    @property
-    def dtype(self) -> np.dtype[np.floating]:
-        return self.data.X.dtype
-
-    @property
-    def public_shape(self) -> tuple[int, int]:
-        """Shape of ``coef_``."""
-        n_classes = len(self.classes)
-        return 1 if n_classes == 2 else n_classes, self.data.X.shape[1]
+_parameters_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*PARAMETER_CONSTRAINTS)
 
 
 @contextmanager
@@ -99,6 +79,22 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def fingerprint_of(estimator: Any) -> int:
+    """A number that changes with any parameter, in 2% of the time that it takes to check them."""
+    return hash(repr(_parameters_of(estimator)))
+
+
+def check_state(estimator: Any) -> None:
+    """What a fitted model was saved with may be unknown to this version, or to an older one."""
+    if not isinstance(estimator._state, State):
+        raise ValueError(
+            f"This {type(estimator).__name__} was saved with a state of format "
+            f"{estimator._state['format']}, but this version of skl_softmax reads format {FORMAT}: "
+            "it can predict, but partial_fit cannot go on. Fit it anew, or use the version of "
+            "skl_softmax that saved it."
+        )
 
 
 def check_parameters(estimator: Any) -> None:
@@ -462,3 +458,10 @@ def _split(
     split = StratifiedShuffleSplit(test_size=estimator.validation_fraction, random_state=rng)
     train, test = next(split.split(np.zeros((len(rows), 1)), codes[rows]))
     return np.sort(rows[train]), _held_out(X, codes, weight, np.sort(rows[test]))
+
+
+def sparse_coef_mixin() -> Any:
+    """scikit-learn's `sparsify` and `densify`; imported late, as few need its linear models."""
+    from sklearn.linear_model._base import SparseCoefMixin
+
+    return SparseCoefMixin

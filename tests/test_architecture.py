@@ -1,86 +1,74 @@
-"""The house: imports run downwards, and scikit-learn stays in its rooms."""
+"""The layers of the package: imports run downwards, and scikit-learn stays in its modules."""
 
-import ast
-from collections.abc import Iterator
-from importlib.util import resolve_name
+from graphlib import TopologicalSorter
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
-import skl_softmax
-
-# From top to bottom. A room is a module, or a package with the modules in it.
-ROOMS = (
-    "__init__",
-    "_show_versions",
-    "_classifier",
-    "_validation",
-    "_fit",
-    "_engines",
-    "_stream",
-    "_stopping",
-    "_solvers",
-    "_smoothness",
-    "_schedules",
-    "_penalties",
-    "_softmax",
-    "_kernels",
-    "_stream_kernels",
-)
-SKLEARN_ROOMS = {"_classifier", "_validation"}
-PRIVATE_SKLEARN_ROOMS = {"_validation"}
-# The seed is read by newcomers, who need to know nothing but NumPy.
+ROOT = Path(__file__).parent.parent
+SKLEARN_MODULES = {"_classifier", "_validation"}
+PRIVATE_SKLEARN_MODULES = {"_validation"}
+# The formulas are read by newcomers, who need to know nothing but NumPy.
 ONLY = {"_softmax": {"numpy", "scipy", "typing"}}
 
 
-def imported_names(path: str, source: str) -> Iterator[str]:
-    """Yield the dotted name of everything that the module at `path` imports, wherever it does."""
-    package = ".".join(["skl_softmax", *Path(path).parts[:-1]])
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = resolve_name("." * node.level + (node.module or ""), package)
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+def load_module_map():
+    """Return the script that draws the map; it is no part of a package."""
+    spec = spec_from_file_location("module_map", ROOT / "docs" / "module_map.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def room_of(name: str) -> str:
-    """Return the room that a dotted name of the package belongs to: the top one if public."""
-    return next((part for part in name.split(".")[1:2] if part in ROOMS), "__init__")
+module_map = load_module_map()
+SOURCES = module_map.sources()
+LAYER = {name: place for place, layer in enumerate(module_map.LAYERS) for name in layer}
+
+
+def top(module: str) -> str:
+    """Return what a module is in the layers as: itself, or the subpackage that it is in."""
+    return module.partition(".")[0]
 
 
 def violations(path: str, source: str) -> list[str]:
     """Return a sentence for each forbidden import of the module at `path` in the package."""
-    room = Path(path).parts[0].partition(".")[0]
-    if room not in ROOMS:
-        return [f"{room} has no place in ROOMS."]
+    own = top(module_map.module_of(path))
+    if own not in LAYER:
+        return [f"{own} has no place in LAYERS."]
     found = []
-    for name in imported_names(path, source):
-        top, *rest = name.split(".")
+    for module in sorted(map(top, module_map.modules_imported(path, source))):
+        if module != own and LAYER[module] < LAYER[own]:
+            found.append(f"{own} imports {module}, which is above it.")
+        if module != own and LAYER[module] == LAYER[own]:
+            found.append(f"{own} imports {module}, which is beside it.")
+    for name in module_map.imported_names(path, source):
+        package, *rest = name.split(".")
         private = any(part.startswith("_") and not part.startswith("__") for part in rest)
-        if room in ONLY and top not in ONLY[room]:
-            found.append(f"{room} imports {name}, but only {sorted(ONLY[room])} are allowed.")
-        if top == "skl_softmax" and ROOMS.index(room_of(name)) < ROOMS.index(room):
-            found.append(f"{room} imports {name}, which is above it.")
-        if top == "sklearn" and room not in SKLEARN_ROOMS:
-            found.append(f"{room} imports {name}, but is no room for scikit-learn.")
-        if top == "sklearn" and private and room not in PRIVATE_SKLEARN_ROOMS:
-            found.append(f"{room} imports {name}, which is private to scikit-learn.")
+        if own in ONLY and package not in ONLY[own]:
+            found.append(f"{own} imports {name}, but only {sorted(ONLY[own])} are allowed.")
+        if package == "sklearn" and own not in SKLEARN_MODULES:
+            found.append(f"{own} imports {name}, but is no module for scikit-learn.")
+        if package == "sklearn" and private and own not in PRIVATE_SKLEARN_MODULES:
+            found.append(f"{own} imports {name}, which is private to scikit-learn.")
     return found
 
 
-PACKAGE = Path(skl_softmax.__file__).parent
-MODULES = sorted(
-    path.relative_to(PACKAGE).as_posix()
-    for path in PACKAGE.rglob("*.py*")
-    if path.suffix in {".py", ".pyi"}
-)
+@pytest.mark.parametrize("path", SOURCES)
+def test_module_imports_what_its_layer_may(path):
+    """A module imports only what is below it or in its own subpackage."""
+    assert violations(path, SOURCES[path]) == []
 
 
-@pytest.mark.parametrize("path", MODULES)
-def test_module_imports_what_its_room_may(path):
-    """A module imports only rooms below its own, and scikit-learn only where it is allowed."""
-    assert violations(path, (PACKAGE / path).read_text("utf-8")) == []
+def test_no_imports_in_a_circle():
+    """Within a subpackage, too, there is an order in which the modules can be read."""
+    imported = {
+        module_map.module_of(path): module_map.modules_imported(path, source)
+        for path, source in SOURCES.items()
+        if path.endswith(".py")
+    }
+
+    assert len(list(TopologicalSorter(imported).static_order())) >= len(imported)
 
 
 @pytest.mark.parametrize(
@@ -90,24 +78,33 @@ def test_module_imports_what_its_room_may(path):
         ("_fit.py", "from skl_softmax import _classifier", "above"),
         ("_fit.py", "from skl_softmax import __version__", "above"),
         ("_fit.py", "from skl_softmax import show_versions", "above"),
-        ("_fit.py", "def late():\n    from skl_softmax._validation import check", "above"),
-        ("_fit.py", "from . import _validation", "above"),
-        ("_solvers/_sgd.py", "from .._fit import run", "above"),
-        ("_solvers/__init__.py", "from .._fit import run", "above"),
-        ("_kernels.pyi", "from skl_softmax._softmax import softmax", "above"),
-        ("_fit.py", "import sklearn.utils", "no room for scikit-learn"),
+        ("_fit.py", "def late():\n    from skl_softmax._classifier import check", "above"),
+        ("_fit.py", "from . import _classifier", "above"),
+        ("_fit.py", "from skl_softmax._partial_fit import Stream", "beside"),
+        ("_textbook/_sgd.py", "from .._fit import run", "above"),
+        ("_textbook/__init__.py", "from .._fit import run", "above"),
+        ("_textbook/_sgd.py", "from skl_softmax._online import OnlineStream", "beside"),
+        ("_textbook/_sgd.py", "from skl_softmax._optimum._dual import DualAscent", "beside"),
+        (
+            "_online/_kernels.pyx",
+            "from skl_softmax._optimum._kernels cimport (\n    a, b,\n)",
+            "beside",
+        ),
+        ("_kernels.pyx", "from skl_softmax._online._kernels cimport learn", "above"),
+        ("_kernels.pyi", "from skl_softmax._softmax import softmax", "beside"),
+        ("_fit.py", "import sklearn.utils", "no module for scikit-learn"),
         ("_classifier.py", "from sklearn.base import _fit_context", "private"),
         ("_classifier.py", "from sklearn.utils._param_validation import Interval", "private"),
         ("_softmax.py", "import numba", "only"),
-        ("_softmax.py", "from skl_softmax import _kernels", "only"),
         ("_attic.py", "", "no place"),
     ],
 )
 def test_checker_complains(path, source, complaint):
     """The checker sees a forbidden import in each of the ways to write one."""
-    (sentence,) = violations(path, source)
+    sentences = violations(path, source)
 
-    assert complaint in sentence
+    assert sentences
+    assert all(complaint in sentence for sentence in sentences)
 
 
 @pytest.mark.parametrize(
@@ -116,11 +113,19 @@ def test_checker_complains(path, source, complaint):
         ("__init__.py", "from skl_softmax._classifier import SoftmaxSGDClassifier"),
         ("_classifier.py", "from sklearn.base import BaseEstimator"),
         ("_fit.py", "import numpy as np\nfrom skl_softmax import _kernels, _softmax"),
-        ("_solvers/__init__.py", "from skl_softmax._solvers._sgd import SGD"),
+        ("_textbook/__init__.py", "from skl_softmax._textbook._sgd import SGD"),
+        ("_online/_kernels.pyx", "from skl_softmax._kernels cimport fast_exp\nimport numpy"),
         ("_validation.py", "from sklearn import __version__\nfrom sklearn.utils._tags import Tags"),
         ("_softmax.py", "import numpy as np\nfrom scipy.special import logsumexp"),
     ],
 )
 def test_checker_is_content(path, source):
-    """The checker lets downward, sideways and third-party imports pass."""
+    """The checker lets imports pass that lead down, to the own subpackage or to other packages."""
     assert violations(path, source) == []
+
+
+def test_map_of_modules_is_that_of_the_imports():
+    """The map in the page for developers is what the script draws today."""
+    page = module_map.PAGE.read_text("utf-8")
+
+    assert module_map.BLOCK.search(page)[0] == module_map.drawn()

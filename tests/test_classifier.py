@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skl_softmax import SoftmaxSGDClassifier
-from skl_softmax._solvers import _streaming
+from skl_softmax._online import _kernels
 
 X, Y = load_iris(return_X_y=True)
 X = StandardScaler().fit_transform(X)
@@ -128,11 +128,11 @@ def test_interrupted_stream_is_usable(monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return found
 
-    kernel = _streaming._stream_kernels.learn
+    kernel = _kernels.learn
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(_streaming._stream_kernels, "learn", learn)
+            patched.setattr(_kernels, "learn", learn)
             with pytest.raises(KeyboardInterrupt):
                 model.partial_fit(rows, labels, [0, 1, 2])
     finally:

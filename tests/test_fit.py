@@ -8,13 +8,13 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skl_softmax._engines import TextbookEngine
 from skl_softmax._fit import Budget, fit, validation_loss
+from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty
-from skl_softmax._schedules import Steps
+from skl_softmax._rows import Rows
 from skl_softmax._softmax import batch_gradient, cross_entropy, residual, scores
-from skl_softmax._solvers import SGD, Adagrad, Adam, Parameters
-from skl_softmax._stream import Method, OverflowedError, Rows, State
+from skl_softmax._state import State
+from skl_softmax._textbook import SGD, Adagrad, Adam, Method, Steps, TextbookFit
 
 N, D, K = 120, 4, 3
 STEPS = Steps(eta0=0.1, power_t=0.5, alpha=1e-3)
@@ -32,12 +32,12 @@ class Scripted(SGD):
     script: Iterator = field(default_factory=lambda: iter([]))
     etas: list = field(default_factory=list)
 
-    def run(self, params, slots, rows):
+    def run(self, iterate, memory, visits):
         """One epoch of the script."""
-        self.etas.append(rows.eta[0])
-        params.coef[:, 0] = next(self.script, 0.0)
-        params.moved()
-        slots.arrays["v"] += 1
+        self.etas.append(visits.eta[0])
+        iterate.coef[:, 0] = next(self.script, 0.0)
+        iterate.moved()
+        memory.arrays["v"] += 1
         return 1.0
 
 
@@ -66,9 +66,9 @@ def validation():
 def run(solver, data, budget=BUDGET, schedule="constant", batch_size=1, validation=None, **steps):
     """Fit from zero."""
     params = Parameters(np.zeros((D, K)), np.zeros(K))
-    state = State(solver.start(params), np.random.RandomState(0))
     method = Method(solver, schedule, replace(STEPS, **steps), batch_size, True)
-    return fit(TextbookEngine(params, state, method, data), validation, budget)
+    learner = TextbookFit(method, params, State(np.random.RandomState(0)), data)
+    return fit(learner, validation, budget)
 
 
 # --- epochs ---
@@ -166,7 +166,7 @@ def test_average_is_returned_and_the_iterate_kept(data):
 
     fitted = run(SGD(Penalty(), True, average_from=1), data)
 
-    assert_allclose(fitted.state.iterate.coef, plain.params.coef)
+    assert_allclose(fitted.state.arrays["iterate"], plain.params.coef)
     assert not np.allclose(fitted.params.coef, plain.params.coef)
 
 
@@ -256,7 +256,7 @@ def test_best_parameters_and_memory_are_restored(data, validation):
     )
 
     assert_array_equal(fitted.params.coef[:, 0], 0.7)
-    assert_array_equal(fitted.state.slots.arrays["v"], 3)
+    assert_array_equal(fitted.state.arrays["v"], 3)
     assert fitted.state.t == 3 * N
 
 
@@ -314,7 +314,7 @@ def test_other_schedules_stop_at_once(schedule, data):
     fitted = run(Scripted(), data, replace(BUDGET, tol=1e-3), schedule)
 
     assert len(fitted.loss_curve) == 4
-    assert fitted.state.slowdown == 1
+    assert fitted.state.numbers["slowdown"] == 1
 
 
 # --- what the user reads ---

@@ -13,8 +13,10 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.preprocessing import StandardScaler
 
-from skl_softmax import SoftmaxSGDClassifier, _engines, _stream
-from skl_softmax._solvers import _streaming
+from skl_softmax import SoftmaxSGDClassifier
+from skl_softmax._online import _kernels
+from skl_softmax._parameters import OverflowedError
+from skl_softmax._textbook import _learner
 
 X, Y = load_iris(return_X_y=True)
 X = StandardScaler().fit_transform(X)
@@ -507,7 +509,7 @@ def test_prediction_before_fit(method):
 @pytest.mark.parametrize("method", ["sparsify", "densify"])
 def test_conversion_before_fit(method):
     """There are no coefficients to convert before fit."""
-    assert_refused(model_of("new"), method, match="not fitted yet", error=NotFittedError)
+    assert_refused(model_of("new"), method, match="must be fitted", error=NotFittedError)
 
 
 # --- A step that is too long.
@@ -579,7 +581,7 @@ class Interrupted:
 def test_interrupted_fit(monkeypatch, kind, params):
     """A fit that is interrupted leaves the model as it was before."""
     model = model_of(kind).set_params(solver="sgd", max_iter=10, **params)
-    monkeypatch.setattr(_engines, "run_pass", Interrupted(_engines.run_pass))
+    monkeypatch.setattr(_learner, "run_pass", Interrupted(_learner.run_pass))
 
     assert_refused(model, "fit", X, Y, match="^$", error=KeyboardInterrupt)
 
@@ -587,7 +589,7 @@ def test_interrupted_fit(monkeypatch, kind, params):
 def test_interrupted_stream(monkeypatch):
     """A partial_fit that is interrupted leaves the model, its generator included, as it was."""
     model = model_of("new", solver="sgd", average=True, momentum=0.5)
-    monkeypatch.setattr(_stream, "run_pass", Interrupted(_stream.run_pass))
+    monkeypatch.setattr(_learner, "run_pass", Interrupted(_learner.run_pass))
     for _ in range(2):
         model.partial_fit(X, Y, [0, 1, 2])
 
@@ -599,8 +601,9 @@ def test_failure_after_a_new_class(monkeypatch, kind, solver):
     """A chunk that fails after it has brought a class leaves no trace of what came before."""
     model = model_of(kind, new_classes="add", solver=solver, shuffle=False, batch_size=10)
     y = np.where(np.arange(len(Y)) < 70, Y, 7)
-    fails = Interrupted(_stream.run_pass, at=2, error=_stream.OverflowedError)
-    monkeypatch.setattr(_stream, "run_pass", fails)
+    module, name, at = (_kernels, "learn", 9) if solver == "auto" else (_learner, "run_pass", 2)
+    fails = Interrupted(getattr(module, name), at, OverflowedError)
+    monkeypatch.setattr(module, name, fails)
 
     assert_refused(model, "partial_fit", X, y, match="overflowed")
 
@@ -611,8 +614,7 @@ def test_interrupt_after_a_new_class(monkeypatch):
     model, expected = SoftmaxSGDClassifier(**params), SoftmaxSGDClassifier(**params)
     y = np.where(np.arange(len(Y)) < 70, Y, 7)
     expected.partial_fit(X[:80], y[:80])
-    kernels = _streaming._stream_kernels
-    monkeypatch.setattr(kernels, "learn", Interrupted(kernels.learn, at=9))
+    monkeypatch.setattr(_kernels, "learn", Interrupted(_kernels.learn, at=9))
 
     with pytest.raises(KeyboardInterrupt):
         model.partial_fit(X, y)

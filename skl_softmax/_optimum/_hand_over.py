@@ -1,0 +1,135 @@
+"""Dual ascent row by row, then Newton's method: when the one hands over to the other."""
+
+from dataclasses import replace
+
+from skl_softmax._optimum._centred_rows import CentredRows
+from skl_softmax._optimum._dual import DualAscent
+from skl_softmax._optimum._metric import FULL_WIDTH
+from skl_softmax._optimum._newton import Newton
+from skl_softmax._parameters import Parameters
+from skl_softmax._penalties import Penalty
+from skl_softmax._rows import Rows
+from skl_softmax._state import State
+
+_SHARE_LEFT = 0.4  # of the gap by a Newton move, about
+_MOVE_COST, _METRIC_COST = 2.0, 0.5  # of a move, in epochs of dual ascent: 2 + .5 d^2 / n
+_LONGEST_WAIT = 50  # epochs for which none is made, whatever it costs
+_FEW_WEIGHTS = 128  # with fewer a visit is mostly overhead: elec2, 6 x 2, took 3 times as long
+
+
+class OptimumFit:
+    """Dual ascent, then Newton's method where that has become slow.
+
+    At most ``few_rows`` rows and models of few weights are Newton's from the start, the latter from
+    the optimum of a random sample; more features than its metric takes are left to dual ascent.
+    """
+
+    def __init__(
+        self,
+        penalty: Penalty,
+        fit_intercept: bool,
+        few_rows: int,
+        params: Parameters,
+        state: State,
+        data: Rows,
+    ) -> None:
+        self._penalty, self._fit_intercept = penalty, fit_intercept
+        self._state, self._data = state, _canonical(data)
+        cost = _MOVE_COST + _METRIC_COST * data.X.shape[1] ** 2 / len(data.rows)
+        self._wait = min(round(cost), _LONGEST_WAIT)
+        self._may_hand_over = data.X.shape[1] <= FULL_WIDTH
+        self._t = 0  # updates of an engine before this one
+        self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
+        self._engine: DualAscent | Newton
+        if len(data.rows) <= few_rows:
+            self._engine = self._newton(params)
+        elif params.coef.size <= _FEW_WEIGHTS:
+            self._engine = self._newton(params, from_sample=True)
+        else:
+            self._engine = self._dual_ascent(params)
+
+    def _dual_ascent(self, params: Parameters) -> DualAscent:
+        data = self._data
+        return DualAscent(
+            data.X, data.y, data.weight, data.rows,
+            self._penalty, self._fit_intercept, params, self._state.rng,
+        )  # fmt: skip
+
+    def _newton(self, params: Parameters, from_sample: bool = False) -> Newton:
+        data = self._data
+        rows = CentredRows(data.X, data.y, data.weight, data.rows, self._fit_intercept)
+        return Newton(rows, self._penalty, params, self._state.rng, from_sample)
+
+    @property
+    def t(self) -> int:
+        return self._t + self._engine.t
+
+    @property
+    def objective(self) -> float:
+        return self._engine.objective
+
+    @property
+    def gap(self) -> float:
+        return self._engine.gap / self.objective if self.objective else 0.0
+
+    def epoch(self) -> None:
+        if self._is_slow():
+            params = self._engine.parameters()
+            self._t += self._engine.t
+            self._doubted = False
+            del self._engine  # the memory of both would be too much
+            self._engine = self._newton(params)
+        self._engine.epoch()
+
+    def _is_slow(self) -> bool:
+        """Whether Newton's method is to check the gap, or would have closed more of it meanwhile.
+
+        Dual ascent has as much time as a Newton move takes, so the wrong choice costs twice the
+        time of the right one at most.
+        """
+        if isinstance(self._engine, Newton) or not self._may_hand_over:
+            return False
+        gaps = self._engine.gaps[-self._wait - 1 :]
+        slow = len(gaps) > self._wait and gaps[-1] > _SHARE_LEFT * gaps[0]
+        return slow or self._doubted
+
+    def near_optimum(self, tol: float) -> bool:
+        """Whether the gap is at most ``tol``.
+
+        Without a penalty the objective of separable classes has no minimum, but tends to 0: there
+        it is near when it is below ``tol`` itself.
+        """
+        if not self._below(tol):
+            return False
+        self._engine.parameters()  # objective and gap were met on the way: now they are exact
+        return self._below(tol) and (self._engine.certain or not self._check_again())
+
+    def _check_again(self) -> bool:
+        """Give the next epoch to another look at the optimum; returns whether one is possible."""
+        if isinstance(self._engine, Newton):
+            self._engine.renew_metric()
+            return True
+        self._doubted = self._may_hand_over
+        return self._doubted
+
+    def _below(self, tol: float) -> bool:
+        unpenalised = self._penalty == Penalty()
+        return self.gap <= tol or (unpenalised and self.objective < tol)
+
+    def slow_down(self) -> bool:
+        return False
+
+    def parameters(self) -> Parameters:
+        return self._engine.parameters()
+
+    def kept(self) -> tuple[Parameters, State]:
+        return self._engine.parameters(), replace(self._state, t=self.t)
+
+
+def _canonical(data: Rows) -> Rows:
+    """The same rows, each entry of a CSR matrix in one part: its square is no sum of squares."""
+    if data.dense or data.X.has_canonical_format:
+        return data
+    X = data.X.copy()
+    X.sum_duplicates()
+    return replace(data, X=X)

@@ -1,0 +1,301 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False
+"""Compiled loops of the fit without knobs: visits of dual ascent, the Hessian, coordinate descent.
+
+`_dual`, `_newton_move` and `_proximal_move` say what is computed, and the tests hold these loops to
+them. Letters: ``z`` scores of a row; ``d`` the displacement of its target; ``U`` as in `_dual`.
+"""
+
+from cython cimport floating
+from libc.math cimport exp, fabs, fabsf, fmax, log, logf
+
+from skl_softmax._kernels cimport (
+    fast_exp, fast_log, fetch, highest, index_t, rows_gram, rows_scores, rows_update,
+)
+
+
+def column_squares(
+    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const floating[::1] weight, const Py_ssize_t[::1] rows,
+    double[::1] largest, double[::1] total,
+):
+    """Per column, the largest ``s_i x_ij^2 nnz_i`` (non-zeros of row i) and the sum ``s_i x_ij^2``.
+
+    Both come filled with 0.
+    """
+    cdef Py_ssize_t r, i, j
+    cdef index_t p
+    cdef double square
+    with nogil:
+        for r in range(rows.shape[0]):
+            i = rows[r]
+            for p in range(indptr[i], indptr[i + 1]):
+                j = indices[p]
+                square = <double>weight[i] * data[p] * data[p]
+                total[j] += square
+                largest[j] = fmax(largest[j], square * (indptr[i + 1] - indptr[i]))
+
+
+cdef inline floating dual_target(
+    floating *z, floating *d, floating *target, Py_ssize_t n_classes, Py_ssize_t label,
+    floating s, double leverage, double step, double *loss, double *divergence, floating *kl,
+) noexcept nogil:
+    """A row's part of a visit: from scores ``z`` to ``d``, by which its target has moved.
+
+    Adds to the sums of ``s CE`` and ``s KL``, sets ``kl`` to the ``s KL`` that is left and returns
+    the step, 0 if nothing has moved.
+    """
+    cdef Py_ssize_t k
+    cdef floating top = highest(z, n_classes), total = 0, share, log_total, t, o, e, far
+    cdef floating old = 0, bound = 0, square = 0, absolute = 0, tiny = <floating>1e-30
+    # Squares of smaller probabilities than exp(-40) would be subnormal numbers, which are slow.
+    cdef floating least = -40
+    cdef double theta = step
+    for k in range(n_classes):
+        z[k] -= top
+        t = max(z[k], least)
+        d[k] = fast_exp(t) if floating is float else exp(t)
+        total += d[k]
+    share = 1 / total
+    log_total = logf(total) if floating is float else log(total)
+    loss[0] += s * (log_total - z[label])
+    for k in range(n_classes):
+        d[k] *= share
+        o = target[k]
+        e = d[k] - o
+        far = d[k] if d[k] > o else o
+        t = fast_log(o + tiny) if floating is float else log(o + tiny)
+        old += o * (t - z[k] + log_total)
+        bound += e * e / (far + tiny)
+        square += e * e
+        absolute += fabsf(e) if floating is float else fabs(e)
+        d[k] = e
+    old = max(old, 0)
+    divergence[0] += s * old
+    if step < 0:
+        bound = max(bound, absolute * absolute)
+        theta = min(1.0, (old + 0.5 * bound) / (bound + s * leverage * square + tiny))
+    kl[0] = <floating>(s * (1 - theta) * old)
+    t = <floating>theta
+    if t != 0:
+        for k in range(n_classes):
+            d[k] *= t
+            target[k] += d[k]
+    return t
+
+
+def dual_csr(
+    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows, double step,
+    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
+    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl,
+    floating[:, ::1] scores, floating[:, ::1] moved,
+):
+    """Visits of `_solvers._dual` to ``rows``; returns the sums of ``s CE`` and ``s KL`` met.
+
+    ``step`` is the same for all visits, or negative for that of the dual bound, where ``coef`` is
+    ``U``. The last row of ``coef`` (whose soft threshold by ``reach``, if not empty, are the
+    weights), of ``pace`` (``S``) and of ``U`` is the intercept's. ``kl`` gets the ``s KL`` that a
+    visit leaves.
+    """
+    cdef Py_ssize_t r, i, j, k, n_classes = U.shape[1], n_features = U.shape[0] - 1
+    cdef index_t p, start, stop, ahead, ahead_stop
+    cdef bint sparse = reach.shape[0] > 0
+    cdef double loss = 0, divergence = 0, leverage
+    cdef floating x, s, t, theta
+    cdef const floating *w
+    cdef floating *u
+    cdef floating *z = &scores[0, 0]
+    cdef floating *d = &moved[0, 0]
+    with nogil:
+        for r in range(rows.shape[0]):
+            i = rows[r]
+            s = weight[i]
+            start, stop = indptr[i], indptr[i + 1]
+            j = rows[min(r + 1, rows.shape[0] - 1)]
+            ahead, ahead_stop = indptr[j], indptr[j + 1]
+            fetch(&q[j, 0], n_classes)
+            leverage = pace[n_features]
+            for k in range(n_classes):
+                z[k] = coef[n_features, k]
+            for p in range(start, stop):
+                if ahead < ahead_stop:
+                    fetch(&U[indices[ahead], 0], n_classes)
+                    ahead += 1
+                j = indices[p]
+                x = data[p]
+                leverage += <double>x * x * pace[j]
+                w = &coef[j, 0]
+                if sparse:
+                    t = reach[j]
+                    for k in range(n_classes):
+                        z[k] += x * (w[k] - max(-t, min(w[k], t)))
+                else:
+                    for k in range(n_classes):
+                        z[k] += x * w[k]
+            theta = dual_target(
+                z, d, &q[i, 0], n_classes, y[i], s, leverage, step, &loss, &divergence, &kl[i]
+            )
+            if theta == 0:
+                continue
+            for p in range(start, stop):
+                j = indices[p]
+                x = s * pace[j] * data[p]
+                u = &U[j, 0]
+                for k in range(n_classes):
+                    u[k] -= x * d[k]
+            x = s * pace[n_features]
+            for k in range(n_classes):
+                U[n_features, k] -= x * d[k]
+    return loss, divergence
+
+
+def dual_dense(
+    const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
+    const Py_ssize_t[::1] rows, double step,
+    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
+    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] weights,
+    floating[:, ::1] scores, floating[:, ::1] moved, floating[:, ::1] gram,
+    const Py_ssize_t[::1] in_order, floating[:, ::1] scaled, floating[:, ::1] gathered,
+):
+    """`dual_csr` for rows of a dense X.
+
+    ``coef`` and ``U`` are (n_classes, n_features + 1) here, and so is ``weights``, room for the
+    soft threshold of ``coef``, empty without. Visits are one after another, as in `dual_csr`, but
+    weights are read and written once a block of ``len(in_order)`` rows: what the earlier rows of a
+    block have changed in the scores of a later one, its ``gram`` matrix tells.
+    """
+    cdef Py_ssize_t start, size, r, earlier, i, j, k, n_known, stride, most = in_order.shape[0]
+    cdef Py_ssize_t n_classes = U.shape[0], n_features = U.shape[1] - 1
+    cdef bint sparse = reach.shape[0] > 0
+    cdef bint in_place = gathered.shape[0] == 0
+    cdef double loss = 0, divergence = 0
+    cdef floating shared, theta
+    cdef floating *z
+    cdef floating *d
+    cdef const floating *first
+    cdef const floating *x
+    cdef const floating *w = &weights[0, 0] if sparse else &coef[0, 0]
+    cdef const Py_ssize_t *block
+    with nogil:
+        if sparse:
+            for k in range(n_classes):
+                for j in range(n_features + 1):
+                    weights[k, j] = coef[k, j] - max(-reach[j], min(coef[k, j], reach[j]))
+        for start from 0 <= start < rows.shape[0] by most:
+            size = min(most, rows.shape[0] - start)
+            if in_place:
+                first, stride = &X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(floating)
+                block, n_known = &rows[start], rows.shape[0] - start
+            else:
+                for r in range(size):
+                    for j in range(n_features):
+                        gathered[r, j] = X[rows[start + r], j]
+                first, stride, block, n_known = &gathered[0, 0], n_features, &in_order[0], size
+            for r in range(size):
+                fetch(&q[rows[start + r], 0], n_classes)
+            rows_scores(
+                first, stride, block, size, n_known, w, n_features + 1, n_features, n_classes,
+                &scores[0, 0],
+            )
+            if step != 0:
+                for r in range(size):
+                    x = first + block[r] * stride
+                    for j in range(n_features):
+                        scaled[r, j] = pace[j] * x[j]
+                rows_gram(first, stride, block, size, &scaled[0, 0], n_features, &gram[0, 0])
+            for r in range(size):
+                i, z, d = rows[start + r], &scores[r, 0], &moved[r, 0]
+                for k in range(n_classes):
+                    z[k] += w[k * (n_features + 1) + n_features]
+                if step < 0:
+                    for earlier in range(r):
+                        shared = (&gram[0, 0])[r * size + earlier]
+                        for k in range(n_classes):
+                            z[k] -= shared * moved[earlier, k]
+                theta = dual_target(
+                    z, d, &q[i, 0], n_classes, y[i], weight[i],
+                    (&gram[0, 0])[r * size + r] + pace[n_features], step,
+                    &loss, &divergence, &kl[i],
+                )
+                for k in range(n_classes):
+                    d[k] = weight[i] * d[k] if theta != 0 else 0
+                    U[k, n_features] -= pace[n_features] * d[k]
+            if step == 0:
+                continue
+            rows_update(
+                &scaled[0, 0], n_features, &in_order[0], size, size,
+                &U[0, 0], n_features + 1, n_features, n_classes, 1, &moved[0, 0],
+            )
+            if sparse:
+                for k in range(n_classes):
+                    for j in range(n_features + 1):
+                        weights[k, j] = U[k, j] - max(-reach[j], min(U[k, j], reach[j]))
+    return loss, divergence
+
+
+def descend(
+    const double[:, ::1] H, const double[::1] reach, double[::1] w, double[::1] gradient,
+    Py_ssize_t max_sweeps, double tol,
+):
+    """Minimise ``<g, D> + 1/2 D^T H D + reach |w + D|`` by coordinate descent; returns the sweeps.
+
+    In place: ``w`` becomes ``w + D`` and ``gradient`` ``g + H D``. Sweeps over the non-zero weights
+    alternate with sweeps over all; it ends after one of the latter that gained less than ``tol`` of
+    what all sweeps gained.
+    """
+    cdef Py_ssize_t j, i, sweep = 0, n_weights = w.shape[0]
+    cdef double after, limit, delta, gained, total = 0
+    cdef bint everything = True
+    cdef const double *row
+    with nogil:
+        while sweep < max_sweeps:
+            gained = 0
+            for j in range(n_weights):
+                if w[j] == 0 and (not everything or fabs(gradient[j]) <= reach[j]):
+                    continue
+                row = &H[j, 0]
+                after = w[j] - gradient[j] / row[j]
+                limit = reach[j] / row[j]
+                after -= max(-limit, min(after, limit))
+                delta = after - w[j]
+                if delta == 0:
+                    continue
+                w[j] = after
+                for i in range(n_weights):
+                    gradient[i] += delta * row[i]
+                gained += row[j] * delta * delta
+            sweep += 1
+            total += gained
+            if gained <= tol * total:
+                if everything:
+                    break
+                everything = True
+            else:
+                everything = False
+    return sweep
+
+
+def curve(
+    floating[:, ::1] scores, const floating[:, :] residual, const Py_ssize_t[:] y,
+    const floating[:] weight, const floating[:] damping
+):
+    """In place: ``u`` of each row becomes ``s p (u - p u) + damping u``, the Hessian's action.
+
+    The probabilities ``p`` are recovered from the row's weighted ``residual``, ``s (p - y)``.
+    """
+    cdef Py_ssize_t i, k, n_classes = scores.shape[1]
+    cdef floating s, mean, label
+    cdef floating *u
+    cdef const floating *r
+    with nogil:
+        for i in range(scores.shape[0]):
+            u, r, s = &scores[i, 0], &residual[i, 0], weight[i]
+            mean = 0
+            for k in range(n_classes):
+                mean += r[k] * u[k]
+            mean = mean / s + u[y[i]]
+            label = u[y[i]]
+            for k in range(n_classes):
+                u[k] = r[k] * (u[k] - mean) + damping[i] * u[k]
+            u[y[i]] += s * (label - mean)

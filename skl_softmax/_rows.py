@@ -1,0 +1,61 @@
+"""The rows that something is learnt from, and with their classes the problem that they are."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skl_softmax._softmax import Codes, Floats
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Weighted, labelled rows: ``rows`` are the positions in ``X`` that count."""
+
+    X: Any  # (n_samples, n_features), ndarray or CSR, float32 or float64
+    y: Codes  # (n_samples,)
+    weight: Floats  # (n_samples,), dtype of X
+    rows: Codes
+    from_zero: bool = False  # whether features without a non-zero in X have no weight either
+
+    @property
+    def dense(self) -> bool:
+        return isinstance(self.X, np.ndarray)
+
+    @cached_property
+    def total_weight(self) -> float:
+        return float(self.weight[self.rows].sum(dtype=np.float64))
+
+    @cached_property
+    def features(self) -> Codes:
+        """Those that may have a non-zero in X or a weight."""
+        d = self.X.shape[1]
+        if self.dense or not self.from_zero:
+            return np.arange(d)
+        return np.flatnonzero(np.bincount(self.X.indices, minlength=d))
+
+    def visits(self, rng: np.random.RandomState, shuffle: bool) -> Codes:
+        """The positions that count, in the order of a pass over them."""
+        return self.rows[rng.permutation(len(self.rows))] if shuffle else self.rows
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the user gave to a fit, or a part of a chunk of a stream, checked."""
+
+    data: Rows
+    classes: NDArray[Any]  # labels, sorted
+    class_counts: Floats  # (n_classes,), sample weights of the rows so far, before class_weight
+    validation: Rows | None = None
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        return self.data.X.dtype
+
+    @property
+    def public_shape(self) -> tuple[int, int]:
+        """Shape of ``coef_``."""
+        n_classes = len(self.classes)
+        return 1 if n_classes == 2 else n_classes, self.data.X.shape[1]

@@ -1,0 +1,76 @@
+"""The metrics of Newton's method: the inverse of each class's own curvature, or of a bound."""
+
+import numpy as np
+from helpers import uneven_rows
+
+from skl_softmax._optimum._centred_rows import CentredRows
+from skl_softmax._optimum._metric import Curvature
+from skl_softmax._optimum._newton_move import Objective
+from skl_softmax._penalties import Penalty
+from skl_softmax._softmax import softmax_jacobian
+
+
+def centred(X, y, weight, fit_intercept=True):
+    """All rows, seen through their centre."""
+    return CentredRows(X, y, weight, np.arange(len(y)), fit_intercept)
+
+
+def flat_hessian(X, Z, weight):
+    """The Hessian of the mean loss in (W, b), by the softmax's Jacobian, row by row."""
+    X = np.column_stack([X, np.ones(len(X))])
+    terms = [
+        s * np.kron(np.outer(x, x), softmax_jacobian(z))
+        for x, z, s in zip(X, Z, weight, strict=True)
+    ]
+    return sum(terms) / len(X)
+
+
+def test_class_metric_inverts_the_diagonal_block():
+    """A class's metric is the inverse of its block of the Hessian, for K = 2 of all of it."""
+    X, y, weight = uneven_rows(n_classes=2)
+    rows = centred(X, y, weight)
+    W = np.random.default_rng(1).normal(size=(5, 1)) * [[-0.1, 0.1]]
+    objective = Objective(rows, Penalty(0.3))
+    point = objective.at(W, np.zeros(2))
+    curvature = Curvature(rows, 2, 0.3, True, np.random.RandomState(0))
+    G = np.random.default_rng(2).normal(size=(5, 1)) * [[-1, 1]]
+    g = np.array([-0.5, 0.5])
+
+    D, e = curvature.of_classes(point.residual, 0.0)(G, g)
+
+    H = flat_hessian(X - rows.centre, point.scores, weight)
+    H[:10, :10] += 0.3 * np.eye(10)
+    back = H @ np.concatenate([D.ravel(), e])
+    # To the ridge of 1e-6 that keeps the factor away from singular.
+    np.testing.assert_allclose(back, np.concatenate([G.ravel(), g]), rtol=1e-5)
+
+
+def test_bound_is_above_the_hessian():
+    """The inverse of Bohning's metric is never less curved than the loss."""
+    X, y, weight = uneven_rows()
+    rows = centred(X, y, weight)
+    metric = Curvature(rows, 3, 0.0, False, np.random.RandomState(0)).bound(0.5)
+    point = Objective(rows, Penalty()).at(np.zeros((5, 3)), np.zeros(3))
+    H = flat_hessian(X - rows.centre, point.scores, weight)
+
+    for v in np.random.default_rng(0).normal(size=(20, 18)):
+        D, e = metric(v[:15].reshape(5, 3), v[15:])
+        applied = np.concatenate([D.ravel(), e])
+        assert applied @ H @ applied <= v @ applied * (1 + 1e-6)
+
+
+def test_sample_keeps_rare_columns():
+    """A metric of some rows has the curvature of a column that hardly any row has."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20000, 6))
+    X[:, -1] = 0
+    X[rng.choice(len(X), 8, replace=False), -1] = 1
+    y, weight = rng.integers(3, size=len(X)), np.ones(len(X))
+    rows = centred(X, y, weight)
+    residuals = Objective(rows, Penalty()).at(np.zeros((6, 3)), np.zeros(3)).residual
+
+    blocks = Curvature(rows, 3, 0.0, True, np.random.RandomState(0)).blocks(residuals, 0.0)
+
+    # At equal probabilities the block is K / (K - 1) p (1 - p) = 1 / 3 of the covariance, 1.
+    for H, _, _ in blocks:
+        np.testing.assert_allclose(np.diag(H), 1 / 3, rtol=0.2)
