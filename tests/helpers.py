@@ -1,6 +1,29 @@
 """What several test modules share."""
 
+import warnings
+
 import numpy as np
+import scipy.sparse as sp
+import sklearn
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.fixes import parse_version
+
+OLD_PENALTIES = {0: {"penalty": "l2"}, 1: {"penalty": "l1"}}  # before scikit-learn 1.8
+
+
+def logistic_regression(C, l1_ratio=0, **params):
+    """scikit-learn's model by the parameters that its version 1.10 keeps, on older versions too."""
+    ratio = {"l1_ratio": l1_ratio}
+    if parse_version(sklearn.__version__) < parse_version("1.8"):
+        ratio = OLD_PENALTIES.get(l1_ratio, {"penalty": "elasticnet"} | ratio)
+    return LogisticRegression(C=C, **ratio, **params)
+
+
+def as_matrix(array):
+    """The same in SciPy's old class, which users still have, and SciPy deprecates from 1.19 on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\w+_matrix is being replaced", DeprecationWarning)
+        return getattr(sp, f"{array.format}_matrix")(array)
 
 
 def uneven_rows(n=300, d=5, n_classes=3, dtype=np.float64, seed=0):

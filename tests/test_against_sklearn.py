@@ -5,15 +5,12 @@ on dense and sparse rows.
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import sklearn
+from helpers import logistic_regression
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp, softmax
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
-from sklearn.utils.fixes import parse_version
-from threadpoolctl import threadpool_limits
 
 from skl_softmax import SoftmaxSGDClassifier
 
@@ -31,13 +28,6 @@ GAP = 1e-6
 # No shuffling: one batch holds all rows, and their order would only add rounding.
 FULL_BATCH = {"batch_size": 2000, "shuffle": False, "max_iter": 4000, "n_iter_no_change": 10}
 MOMENTUM = FULL_BATCH | {"solver": "sgd", "momentum": 0.9, "tol": 1e-10}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The products here are small: threads would cost more than they bring on a busy machine."""
-    with threadpool_limits(1):
-        yield
 
 
 def standardised(name):
@@ -66,11 +56,12 @@ def objective(model, X, y, weight, alpha, l1_ratio=0.0):
     return np.average(cross_entropy, weights=weight) + alpha * penalty
 
 
-def logistic_regression(X, y, weight=None, *, total=None, **params):
+def optimum(X, y, weight=None, *, total=None, **params):
     """Fit LogisticRegression, far beyond its defaults, to the objective of ``alpha=ALPHA``."""
     total = len(y) if total is None else total
     params = {"solver": "newton-cg", "tol": 1e-10, "max_iter": 10000} | params
-    return LogisticRegression(C=1 / (ALPHA * total), **params).fit(X, y, sample_weight=weight)
+    model = logistic_regression(C=1 / (ALPHA * total), **params)
+    return model.fit(X, y, sample_weight=weight)
 
 
 def assert_same_optimum(ours, theirs, X, y, weight=None, l1_ratio=0.0):
@@ -83,13 +74,14 @@ def assert_same_optimum(ours, theirs, X, y, weight=None, l1_ratio=0.0):
 # --- The optimum is LogisticRegression's.
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("name", LOADERS)
 def test_optimum(name, fit_intercept, container):
     """Momentum SGD reaches the optimum of LogisticRegression on each bundled data set."""
     X, y = standardised(name)
-    theirs = logistic_regression(X, y, fit_intercept=fit_intercept)
+    theirs = optimum(X, y, fit_intercept=fit_intercept)
 
     ours = SoftmaxSGDClassifier(alpha=ALPHA, fit_intercept=fit_intercept, **MOMENTUM)
     ours.fit(container(X), y)
@@ -97,19 +89,21 @@ def test_optimum(name, fit_intercept, container):
     assert_same_optimum(ours, theirs, X, y)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
 @pytest.mark.parametrize("name", LOADERS)
 def test_weighted_optimum(name, container):
     """Sample weights mean what they mean in LogisticRegression, C being 1 / (alpha * sum(s))."""
     X, y = standardised(name)
     weight = np.random.default_rng(0).exponential(size=len(y))
-    theirs = logistic_regression(X, y, weight, total=weight.sum())
+    theirs = optimum(X, y, weight, total=weight.sum())
 
     ours = SoftmaxSGDClassifier(alpha=ALPHA, **MOMENTUM).fit(container(X), y, weight)
 
     assert_same_optimum(ours, theirs, X, y, weight)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
 @pytest.mark.parametrize("name", LOADERS)
 def test_balanced_optimum(name, container):
@@ -117,7 +111,7 @@ def test_balanced_optimum(name, container):
     X, y = standardised(name)
     kept = np.flatnonzero((y > 0) | (np.arange(len(y)) % 3 == 0))  # a third of class 0
     X, y = X[kept], y[kept]
-    theirs = logistic_regression(X, y, class_weight="balanced")
+    theirs = optimum(X, y, class_weight="balanced")
 
     ours = SoftmaxSGDClassifier(alpha=ALPHA, class_weight="balanced", **MOMENTUM)
     ours.fit(container(X), y)
@@ -141,7 +135,7 @@ def test_balanced_optimum(name, container):
 def test_optimum_by_other_updates(name, params):
     """Every solver has the same fixed point, with all rows in a batch."""
     X, y = standardised(name)
-    theirs = logistic_regression(X, y)
+    theirs = optimum(X, y)
 
     ours = SoftmaxSGDClassifier(alpha=ALPHA, tol=1e-10, **FULL_BATCH, **params).fit(X, y)
 
@@ -154,21 +148,12 @@ def test_minibatches_come_close_to_the_optimum(solver):
     and more so on fewer rows.
     """
     X, y = standardised("digits")
-    theirs = logistic_regression(X, y)
+    theirs = optimum(X, y)
 
     ours = SoftmaxSGDClassifier(alpha=ALPHA, solver=solver, tol=1e-4, random_state=0).fit(X, y)
 
     args = X, y, None, ALPHA
     assert_allclose(objective(ours, *args), objective(theirs, *args), rtol=1e-2)
-
-
-def l1_logistic_regression(X, y):
-    """Fit LogisticRegression with the l1 penalty."""
-    # scikit-learn 1.8 deprecated `penalty` in favour of `l1_ratio`.
-    new = parse_version(sklearn.__version__) >= parse_version("1.8")
-    l1 = {"l1_ratio": 1} if new else {"penalty": "l1"}
-    params = {"solver": "saga", "tol": 1e-8, "max_iter": 100_000, "random_state": 0}
-    return logistic_regression(X, y, **params, **l1)
 
 
 @pytest.mark.parametrize("name", ["iris", "breast_cancer"])
@@ -177,7 +162,8 @@ def test_l1_optimum(name):
     # SGD reaches a gap of 1e-10 here. With adam or adagrad, whose metric stretches near zero, a few
     # weights are still on their way to zero after 4000 updates: gaps of 1e-4 to 1e-3.
     X, y = standardised(name)
-    theirs = l1_logistic_regression(X, y)
+    params = {"solver": "saga", "tol": 1e-8, "max_iter": 100_000, "random_state": 0}
+    theirs = optimum(X, y, l1_ratio=1, **params)
 
     ours = SoftmaxSGDClassifier(penalty="l1", alpha=ALPHA, **MOMENTUM).fit(X, y)
 
@@ -192,7 +178,7 @@ def test_loss_curve_is_the_objective(name, momentum):
     none is below its minimum.
     """
     X, y = standardised(name)
-    theirs = logistic_regression(X, y)
+    theirs = optimum(X, y)
 
     ours = SoftmaxSGDClassifier(alpha=ALPHA, **MOMENTUM | {"momentum": momentum}).fit(X, y)
 
@@ -211,7 +197,7 @@ def test_loss_curve_is_the_objective(name, momentum):
 def test_predictions(name, method, container):
     """All predictions equal LogisticRegression's where the coefficients are its own."""
     X, y = standardised(name)
-    theirs = logistic_regression(X, y, max_iter=3, tol=10)
+    theirs = optimum(X, y, max_iter=3, tol=10)
     ours = SoftmaxSGDClassifier(max_iter=1, tol=None).fit(X, y)
     ours.coef_, ours.intercept_ = theirs.coef_, theirs.intercept_
 
@@ -256,6 +242,7 @@ SEED = {
 }
 
 
+@pytest.mark.thinned("batch_size", "container")
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 64, 150])
@@ -285,6 +272,7 @@ def test_fit_with_a_batch_above_all_rows_is_the_seed(batch_size):
     assert_is_seed(model, *seed(X, y, np.ones(150), eta=0.05, batch_size=150, epochs=3))
 
 
+@pytest.mark.thinned("batch_size", "container")
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 64, 150, 1000])
@@ -348,6 +336,7 @@ def assert_same_fit(model, expected):
     assert_allclose(model.intercept_, expected.intercept_, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.thinned("params", "penalty")
 @pytest.mark.parametrize("batch_size", [1, 16])
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("params", STREAMS.values(), ids=STREAMS.keys())
@@ -383,6 +372,7 @@ def test_sparse_equals_dense_in_a_stream(params, n_classes):
     assert_same_fit(models[2], models[0])
 
 
+@pytest.mark.thinned("penalty", "learning_rate")
 @pytest.mark.parametrize("alpha", [0.3, 10.0, 1e6])
 @pytest.mark.parametrize("learning_rate", ["auto", "optimal"])
 @pytest.mark.parametrize("penalty", ["l2", "elasticnet"])

@@ -96,7 +96,7 @@ def test_batch_gradient_is_the_slope_of_the_mean_loss(problem):
     assert_allclose(g, slope(lambda c: mean_loss(W, c, X, y, s), b), **CLOSE)
 
 
-@pytest.mark.parametrize("container", [np.asarray, sp.csr_array, sp.csr_matrix])
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
 def test_batch_update_is_the_triple_loop(container, problem):
     """The seed is W - eta/B sum_i x_i^T s_i (S(z_i) - y_i), entry by entry, dense and CSR."""
     W, b, X, y, s = problem

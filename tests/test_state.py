@@ -80,6 +80,16 @@ def test_unknown_format_is_not_read():
     assert load(stored) is stored
 
 
+def test_arrays_may_be_locked():
+    """Arrays that joblib has mapped from a file, for reading only, do not stop a stream."""
+    stored = state_with_content().stored()
+    stored["arrays"]["v"].flags.writeable = False
+
+    load(stored).arrays["v"][...] = 0
+
+    assert_array_equal(stored["arrays"]["v"], np.eye(3))
+
+
 def test_copy_shares_the_generator_alone():
     """The arrays of a copy may be changed; its generator is the same."""
     state = state_with_content()

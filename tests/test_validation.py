@@ -87,6 +87,7 @@ def call(model, method, X, y, **kwargs):
 # --- X and y.
 
 
+@pytest.mark.thinned("bad", "learn")
 @pytest.mark.parametrize(
     ("bad", "match"),
     [
@@ -144,6 +145,7 @@ def test_wrong_number_of_features_in_prediction(method, container):
     assert_refused(model_of("fitted"), method, container(X[:, :3]), match=match)
 
 
+@pytest.mark.thinned("bad", "learn")
 @pytest.mark.parametrize(
     ("bad", "match"),
     [
@@ -246,6 +248,7 @@ def test_labels_that_cannot_be_added(kind, y, classes, match):
 # --- Weights.
 
 
+@pytest.mark.thinned("bad", "learn")
 @pytest.mark.parametrize(
     ("bad", "match"),
     [
@@ -296,6 +299,7 @@ def test_weights_beyond_the_range_of_float32(weight):
         assert_refused(*args, sample_weight=weight * ONES, match="sample_weight", **kwargs)
 
 
+@pytest.mark.thinned("weights", "learn")
 @pytest.mark.parametrize(
     ("weights", "match"),
     [
@@ -345,6 +349,7 @@ def test_balanced_weights_beyond_the_range(kind, weight):
 # --- Parameters.
 
 
+@pytest.mark.thinned("params", "learn")
 @pytest.mark.parametrize(
     ("params", "match"),
     [
@@ -397,6 +402,7 @@ def test_too_few_rows_to_hold_out(kind):
 # --- The validation set.
 
 
+@pytest.mark.thinned("metadata", "early_stopping")
 @pytest.mark.parametrize(
     ("metadata", "match"),
     [
@@ -459,6 +465,7 @@ def test_error_names_the_validation_set(X_val):
 # --- Where fit starts.
 
 
+@pytest.mark.thinned("init")
 @pytest.mark.parametrize(
     ("init", "match"),
     [
@@ -524,6 +531,7 @@ TOO_LONG = {
 }
 
 
+@pytest.mark.thinned("learn", "params", "container")
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
 @pytest.mark.parametrize("penalty", ["l2", "l1"])
 @pytest.mark.parametrize("batch_size", [1, 64])

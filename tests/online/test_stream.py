@@ -293,6 +293,7 @@ def spoilt(X, how):
     return X
 
 
+@pytest.mark.thinned("how", "container")
 @pytest.mark.parametrize("chunk", [1, 7, N])
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize(

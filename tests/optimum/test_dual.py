@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from helpers import logistic_regression
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.linear_model import LogisticRegression
 
 from skl_softmax._optimum import _dual, _kernels
 from skl_softmax._optimum._dual import DualAscent
@@ -255,7 +255,7 @@ def test_reaches_the_tolerance_it_claims(tol, dtype, penalty):
 def test_optimum_is_that_of_logistic_regression(text):
     """The optimum with l2 is that of scikit-learn."""
     _, params = optimum(text, L2)
-    reference = LogisticRegression(C=1 / (L2.l2 * N), tol=1e-9, max_iter=1000)
+    reference = logistic_regression(C=1 / (L2.l2 * N), tol=1e-9, max_iter=1000)
     reference.fit(text.X, text.y, text.weight)
 
     assert_allclose(params.coef, reference.coef_.T, rtol=1e-2, atol=1e-3)
@@ -272,7 +272,7 @@ def test_optimum_without_intercept(text):
     engine = text.engine(start=start, fit_intercept=False)
     run(engine, 1e-9)
     params = engine.parameters()
-    reference = LogisticRegression(C=1 / (L2.l2 * N), tol=1e-9, max_iter=1000, fit_intercept=False)
+    reference = logistic_regression(C=1 / (L2.l2 * N), tol=1e-9, max_iter=1000, fit_intercept=False)
     reference.fit(text.X, text.y, text.weight)
 
     assert_array_equal(params.intercept, 0)
@@ -285,7 +285,7 @@ def test_two_classes_are_symmetric():
     engine = text.engine(Penalty(l2=2e-3))
     run(engine, 1e-9)
     params = engine.parameters()
-    reference = LogisticRegression(C=1 / (1e-3 * N), tol=1e-9, max_iter=1000)
+    reference = logistic_regression(C=1 / (1e-3 * N), tol=1e-9, max_iter=1000)
     reference.fit(text.X, text.y, text.weight)
 
     assert_allclose(params.coef.sum(axis=1), 0, atol=1e-9)

@@ -5,14 +5,13 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from helpers import logistic_regression
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
-from threadpoolctl import threadpool_limits
 
 from skl_softmax import SoftmaxSGDClassifier
 from skl_softmax._optimum import OptimumFit
@@ -30,13 +29,6 @@ LOADERS = {
     "breast_cancer": load_breast_cancer,
 }
 CONTAINERS = pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The products here are small: threads would cost more than they bring on a busy machine."""
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +53,18 @@ def objective(model, X, y, alpha, weight=None, l1_ratio=0.0):
     return loss + alpha * ((1 - l1_ratio) / 2 * square + l1_ratio * absolute)
 
 
-def logistic_regression(X, y, alpha, weight=None):
-    """LogisticRegression at the same optimum, to many digits."""
+def theirs_at(X, y, alpha, weight=None):
+    """LogisticRegression at its optimum, which is the same, to many digits."""
     total = len(y) if weight is None else weight.sum()
-    model = LogisticRegression(C=1 / (alpha * total), solver="newton-cg", tol=1e-12, max_iter=10000)
+    params = {"solver": "newton-cg", "tol": 1e-12, "max_iter": 10000}
+    model = logistic_regression(C=1 / (alpha * total), **params)
     return model.fit(X, y, sample_weight=weight)
 
 
 # --- the optimum
 
 
+@pytest.mark.thinned("container", "name", "scaled")
 @pytest.mark.parametrize("tol", [1e-3, 1e-5])
 @pytest.mark.parametrize("alpha", [1e-2, 1e-4])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -99,7 +93,7 @@ def test_optimum_is_that_of_logistic_regression(name, container):
     X, y = LOADERS[name](return_X_y=True)
     X = StandardScaler().fit_transform(X)
     weight = np.random.default_rng(0).exponential(size=len(y))
-    theirs = logistic_regression(X, y, 1e-2, weight)
+    theirs = theirs_at(X, y, 1e-2, weight)
 
     ours = SoftmaxSGDClassifier(alpha=1e-2, tol=1e-9).fit(container(X), y, weight)
 
@@ -114,7 +108,7 @@ def test_optimum_is_that_of_logistic_regression(name, container):
 def test_gap_is_true_on_text(text, dtype, alpha):
     """On sparse rows, too, the optimum is within three times tol."""
     X, y = text
-    theirs = logistic_regression(X, y, alpha)
+    theirs = theirs_at(X, y, alpha)
 
     model = SoftmaxSGDClassifier(alpha=alpha, random_state=0).fit(X.astype(dtype), y)
 
@@ -216,6 +210,7 @@ def test_outliers(dtype, container):
     assert model.score(container(X), y) > 0.9
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("size", [1e1, 1e3, 1e6, 1e9])
 @CONTAINERS
 def test_outlying_row(size, container):
@@ -433,7 +428,7 @@ def test_class_that_no_sample_has():
     X, y = rng.normal(size=(30000, 4)), rng.integers(2, size=30000)
     y[7] = 2
     X[7] = 3
-    theirs = logistic_regression(X, y, 1e-3)
+    theirs = theirs_at(X, y, 1e-3)
 
     model = SoftmaxSGDClassifier(alpha=1e-3, tol=1e-8, random_state=0).fit(X, y)
 

@@ -84,6 +84,7 @@ def test_optimum(dtype, order, fit_intercept):
     assert found.parameters().coef.dtype == dtype
 
 
+@pytest.mark.thinned("name", "alpha")
 @pytest.mark.parametrize("name", [load_iris, load_wine, load_digits, load_breast_cancer])
 @pytest.mark.parametrize("tol", [1e-3, 1e-4])
 @pytest.mark.parametrize("alpha", [1e-3, 1e-5])

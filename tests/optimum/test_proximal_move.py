@@ -66,6 +66,7 @@ def violation(params, X, y, l1, l2=0.0, weight=None, fit_intercept=True):
     return max(breach, abs(R.sum(axis=0)).max() if fit_intercept else 0.0)
 
 
+@pytest.mark.thinned("name", "ratio")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("ratio", [1.0, 0.15])
 @pytest.mark.parametrize("name", SETS)

@@ -45,7 +45,7 @@ def rng():
     return np.random.default_rng(0)
 
 
-def messy_csr(rng, n=N, d=D, dtype=np.float64, index=np.int32, container=sp.csr_array):
+def messy_csr(rng, n=N, d=D, dtype=np.float64, index=np.int32):
     """Rows with unsorted and duplicate indices, explicit zeros, empty rows; column d - 2 unused."""
     lengths = rng.integers(1, 6, n)
     lengths[[0, n // 2, n - 1]] = 0
@@ -54,7 +54,7 @@ def messy_csr(rng, n=N, d=D, dtype=np.float64, index=np.int32, container=sp.csr_
         indices[indices == d - 2] = 0
     data = rng.standard_normal(len(indices))
     data[::7] = 0
-    X = container((n, d), dtype=dtype)
+    X = sp.csr_array((n, d), dtype=dtype)
     X.indptr = np.r_[0, np.cumsum(lengths)].astype(index)
     X.indices, X.data = indices.astype(index), data.astype(dtype)
     return X
@@ -125,6 +125,7 @@ def assert_same_on_random_rows(solver, rng, dtype=np.float64, **options):
 # --- CSR passes of SGD ---
 
 
+@pytest.mark.thinned("penalty", "average_from")
 @pytest.mark.parametrize("average_from", [None, 1, 40])
 @pytest.mark.parametrize("batch_size", [1, 3, 16, N])
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -135,6 +136,7 @@ def test_sgd_csr(penalty, batch_size, average_from, rng):
     assert_same_on_random_rows(solver, rng, batch_size=batch_size)
 
 
+@pytest.mark.thinned("penalty", "average_from")
 @pytest.mark.parametrize("average_from", [None, 1])
 @pytest.mark.parametrize("batch_size", [1, 16])
 @pytest.mark.parametrize(
@@ -185,6 +187,7 @@ def test_csr_with_steps_of_zero(solver, penalty, rng):
 # --- CSR passes of Adagrad ---
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("batch_size", [1, 3, 16, N])
 @pytest.mark.parametrize(
     "penalty", ["none", "l2", "l1", "elasticnet", "l1 that zeroes much", "decay to exactly zero"]
@@ -223,13 +226,12 @@ CSR_SOLVERS = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.parametrize("container", [sp.csr_array, sp.csr_matrix])
 @pytest.mark.parametrize("index", [np.int32, np.int64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @CSR_SOLVERS
-def test_csr_types(solver, dtype, index, container, rng):
-    """Both float types, both index types and both CSR classes are computed in as they are."""
-    X = messy_csr(rng, dtype=dtype, index=index, container=container)
+def test_csr_types(solver, dtype, index, rng):
+    """Both float types and both index types are computed in as they are."""
+    X = messy_csr(rng, dtype=dtype, index=index)
     passes = [make_pass(X, rng, batch_size=4) for _ in range(2)]
 
     assert_same_passes(solver, passes, make_iterate(rng, dtype=dtype))
@@ -332,6 +334,7 @@ def test_csr_untouched_features_do_not_move_without_a_penalty(solver, rng):
 # --- dense passes ---
 
 
+@pytest.mark.thinned("penalty", "average_from")
 @pytest.mark.parametrize("average_from", [None, 1, 10])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("batch_size", [1, 3, 9, N])
@@ -360,6 +363,7 @@ def test_sgd_dense_layouts(dtype, layout, rng):
     assert_same_passes(solver, passes, make_iterate(rng, dtype=dtype), solver._run_dense)
 
 
+@pytest.mark.thinned("n_classes", "dtype")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n_classes", range(2, 13))
 @pytest.mark.parametrize("d", [1, 8, 43])

@@ -142,7 +142,7 @@ def test_sgd_ends_in_the_optimum_with_l1(momentum, nesterov, l2, X, y, s):
     """With all rows in the batch, momentum and l1 end where proximal gradient descent ends."""
     penalty, rows = Penalty(l2=l2, l1=0.03), visit(X, y, s, N, eta=0.5)
     zeros = Iterate(np.zeros((D, K)), np.zeros(K))
-    optimum, _ = run(SGD(penalty, True), zeros, rows, n_passes=8000)
+    optimum, _ = run(SGD(penalty, True), zeros, rows, n_passes=4000)
 
     solver = SGD(penalty, True, momentum=momentum, nesterov=nesterov)
     iterate, _ = run(solver, zeros, rows, n_passes=2000)
