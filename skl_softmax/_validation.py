@@ -331,13 +331,19 @@ def _check_X_y(estimator: Any, X: Any, y: Any, dtype: Any, reset: bool) -> tuple
 
 
 def _kernel_ready(X: Any) -> Any:
-    """X as the kernels take it: CSR arrays of one index type. Dense X stays as it is."""
-    if sp.issparse(X) and X.indptr.dtype != X.indices.dtype:
-        index = np.promote_types(X.indptr.dtype, X.indices.dtype)
-        parts = X.data, X.indices.astype(index), X.indptr.astype(index)
-        X = type(X)(X.shape, dtype=X.dtype)
-        X.data, X.indices, X.indptr = parts
-    return X
+    """X as the kernels take it: a CSR array of one index type, its values never copied, or dense.
+
+    An array and not a matrix, since every slice of a matrix is one, and SciPy deprecates them.
+    """
+    if isinstance(X, np.ndarray):
+        return X
+    index = np.promote_types(X.indptr.dtype, X.indices.dtype)
+    if isinstance(X, sp.sparray) and X.indices.dtype == X.indptr.dtype:
+        return X
+    ready = sp.csr_array(X.shape, dtype=X.dtype)
+    ready.data = X.data
+    ready.indices, ready.indptr = (a.astype(index, copy=False) for a in (X.indices, X.indptr))
+    return ready
 
 
 def _few_integers(y: Any) -> bool:
@@ -439,7 +445,7 @@ def _check_validation(
         raise ValueError(f"X_val: {error}") from error
     y_val = column_or_1d(y_val, warn=True)
     check_consistent_length(X_val, y_val)
-    return X_val, _encode(y_val, classes, "y_val")
+    return _kernel_ready(X_val), _encode(y_val, classes, "y_val")
 
 
 def _held_out(X: Any, codes: Codes, weight: Floats, rows: Codes) -> Rows:

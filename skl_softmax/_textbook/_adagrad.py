@@ -20,7 +20,7 @@ import numpy as np
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Floats
 from skl_softmax._textbook import _kernels
-from skl_softmax._textbook._solver import Iterate, Memory, Pass, Solver
+from skl_softmax._textbook._solver import Iterate, Memory, Solver, Visits
 
 _EPSILON = 1e-10
 
@@ -45,7 +45,7 @@ class Adagrad(Solver):
         penalty.soft_threshold(W, h)
         W /= 1 + h * W.dtype.type(penalty.l2)
 
-    def run(self, iterate: Iterate, memory: Memory, visits: Pass) -> float:
+    def run(self, iterate: Iterate, memory: Memory, visits: Visits) -> float:
         if visits.dense or not len(visits.eta):
             return super().run(iterate, memory, visits)
         X, coef = visits.X, iterate.coef

@@ -10,7 +10,7 @@ from skl_softmax._rows import Rows
 from skl_softmax._state import State
 from skl_softmax._textbook._schedules import SCHEDULES, Steps, needs_smoothness
 from skl_softmax._textbook._smoothness import smoothness
-from skl_softmax._textbook._solver import Iterate, Memory, Pass, Solver
+from skl_softmax._textbook._solver import Iterate, Memory, Solver, Visits
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def run_pass(
     eta = SCHEDULES[method.schedule](t, replace(method.steps, smoothness=pace.smoothness))
     eta *= pace.slowdown
     eta[-1] *= (len(rows) - (n_updates - 1) * size) / size  # a short batch steps by its share
-    visits = Pass(data.X, data.y, data.weight, rows, data.features, min(size, len(rows)), eta)
+    visits = Visits(data.X, data.y, data.weight, rows, data.features, min(size, len(rows)), eta)
     before = penalty.value(*iterate.norms(need_absolute=penalty.l1 > 0))
     with np.errstate(over="ignore", invalid="ignore"):
         loss = solver.run(iterate, memory, visits)

@@ -24,7 +24,7 @@ from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Codes, Floats
 from skl_softmax._textbook import _kernels
 from skl_softmax._textbook._lazy import in_range, timetables
-from skl_softmax._textbook._solver import Iterate, Memory, Pass, Solver
+from skl_softmax._textbook._solver import Iterate, Memory, Solver, Visits
 
 # The squared norm runs along with the updates, since reading all weights once a pass would cost
 # much of the pass where features are many; it is read off the weights when it has lost digits,
@@ -69,7 +69,7 @@ class SGD(Solver):
         np.subtract(x, before, out=v)
         W[...] = x + momentum * v if self.nesterov else x
 
-    def run(self, iterate: Iterate, memory: Memory, visits: Pass) -> float:
+    def run(self, iterate: Iterate, memory: Memory, visits: Visits) -> float:
         if self.momentum:
             return super().run(iterate, memory, visits)
         return (self._run_dense if visits.dense else self._run_csr)(iterate, memory, visits)
@@ -78,7 +78,7 @@ class SGD(Solver):
         """The first update of a pass (from 0) whose result is averaged."""
         return np.inf if self.average_from is None else self.average_from - memory.t - 1
 
-    def _run_dense(self, iterate: Iterate, memory: Memory, visits: Pass) -> float:
+    def _run_dense(self, iterate: Iterate, memory: Memory, visits: Visits) -> float:
         """Compiled pass over dense rows; the class-major copies cost nothing beside the pass."""
         self.settle(iterate, memory, visits.features)
         coef = np.ascontiguousarray(iterate.coef.T)
@@ -103,7 +103,7 @@ class SGD(Solver):
         memory.n_averaged += n_updates - first
         return loss
 
-    def _run_csr(self, iterate: Iterate, memory: Memory, visits: Pass) -> float:
+    def _run_csr(self, iterate: Iterate, memory: Memory, visits: Visits) -> float:
         """Compiled pass that leaves decay, thresholds and averages of untouched weights for later.
 
         With l2 alone the scale stays put off between passes, so that a pass costs O(nnz K).

@@ -41,7 +41,7 @@ class Iterate(Parameters):
 
 
 @dataclass(frozen=True)
-class Pass:
+class Visits:
     """One pass: the rows of X in the order of their visit, cut into batches of ``batch_size``.
 
     The last batch may be short; ``eta`` holds the step of every batch, already scaled by its share.
@@ -107,7 +107,7 @@ class Solver(ABC):
     def step(self, iterate: Iterate, memory: Memory, G: Floats, g: Floats, eta: float) -> None:
         """One update, in place, from the batch gradient ``G`` of coef and ``g`` of intercept."""
 
-    def run(self, iterate: Iterate, memory: Memory, visits: Pass) -> float:
+    def run(self, iterate: Iterate, memory: Memory, visits: Visits) -> float:
         """Make the updates of one pass, in place; returns the sum of ``s CE`` met on the way."""
         self.settle(iterate, memory, visits.features)
         loss = 0.0

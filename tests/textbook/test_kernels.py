@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skl_softmax._penalties import Penalty
 from skl_softmax._textbook import SGD, Adagrad, Solver
-from skl_softmax._textbook._solver import Iterate, Pass
+from skl_softmax._textbook._solver import Iterate, Visits
 
 N, D, K, ETA = 50, 12, 4, 0.4
 N_PASSES = 3
@@ -70,7 +70,7 @@ def make_pass(X, rng, n_classes=K, batch_size=1, eta=ETA, fraction=1.0, features
     weight = rng.uniform(0.2, 2, n).astype(X.dtype)
     features = np.arange(X.shape[1]) if features is None else features
     labels = rng.integers(0, n_classes, n).astype(np.intp)
-    return Pass(X, labels, weight, rows, features, batch_size, etas)
+    return Visits(X, labels, weight, rows, features, batch_size, etas)
 
 
 def make_iterate(rng, d=D, n_classes=K, dtype=np.float64):
@@ -87,7 +87,7 @@ def assert_same_passes(solver, passes, iterate, run=None):
     memory, truth_memory = solver.start(iterate), solver.start(truth)
     close = TOLERANCE[dtype]
     for rows in passes:
-        exact = Pass(
+        exact = Visits(
             rows.X.astype(np.float64), rows.y, rows.weight.astype(np.float64),
             rows.rows, rows.features, rows.batch_size, rows.eta,
         )  # fmt: skip
@@ -397,7 +397,7 @@ def test_dense_equals_csr(make_solver, penalty, batch_size, rng):
     solver = make_solver(PENALTIES[penalty], True)
     X = messy_csr(rng)
     csr = [make_pass(X, rng, batch_size=batch_size) for _ in range(2)]
-    dense = [Pass(X.toarray(), *list(vars(rows).values())[1:]) for rows in csr]
+    dense = [Visits(X.toarray(), *list(vars(rows).values())[1:]) for rows in csr]
     start = make_iterate(rng)
 
     found = []
@@ -439,7 +439,7 @@ def standing_still(request):
     iterate = Iterate(np.array([[1, -1]], dtype), np.array([1, -1], dtype))
     memory, eta = solver.start(iterate), np.full(n, 1e-6)
     labels, weight = np.zeros(n, np.intp), np.ones(n, dtype)
-    solver.run(iterate, memory, Pass(X, labels, weight, np.arange(n), np.arange(1), 1, eta))
+    solver.run(iterate, memory, Visits(X, labels, weight, np.arange(n), np.arange(1), 1, eta))
     assert_array_equal(iterate.coef, [[1, -1]])
     return solver, iterate, memory
 
@@ -470,7 +470,7 @@ def test_norm_of_weights_that_were_huge(dtype):
     y = np.array([0, 1, 0] + [0, 1] * 10, dtype=np.intp)
     n, solver = len(y), SGD(Penalty(l2=1e-6), False)
     iterate = Iterate(np.zeros((1, 2), dtype), np.zeros(2, dtype))
-    rows = Pass(X, y, np.ones(n, dtype), np.arange(n), np.arange(1), 1, np.full(n, 1.0))
+    rows = Visits(X, y, np.ones(n, dtype), np.arange(n), np.arange(1), 1, np.full(n, 1.0))
 
     solver.run(iterate, solver.start(iterate), rows)
     W = iterate.scale * iterate.coef.astype(np.float64)

@@ -9,7 +9,7 @@ from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import batch_update, cross_entropy, residual, scores
 from skl_softmax._textbook import SGD, Adagrad, Adam
 from skl_softmax._textbook._lazy import timetables
-from skl_softmax._textbook._solver import Iterate, Memory, Pass
+from skl_softmax._textbook._solver import Iterate, Memory, Visits
 
 N, D, K, B, ETA = 40, 6, 3, 8, 0.1
 ALL = np.arange(D)
@@ -58,7 +58,7 @@ def start(rng):
 def visit(X, y, s, batch_size=B, eta=ETA):
     """A pass over all rows in order, each update with the full step."""
     etas = np.full(-(-len(y) // batch_size), eta)
-    return Pass(X, y, s, np.arange(len(y)), np.arange(X.shape[1]), batch_size, etas)
+    return Visits(X, y, s, np.arange(len(y)), np.arange(X.shape[1]), batch_size, etas)
 
 
 def run(solver, start, rows, n_passes=1):
