@@ -10,6 +10,12 @@ ctypedef fused index_t:
     int32_t
     int64_t
 
+
+cdef inline bint narrow(array):
+    """Whether numbers are float or int32_t; they are taken for double or int64_t otherwise."""
+    return array.itemsize == 4
+
+
 cdef extern from *:
     """
     #if defined(__GNUC__)

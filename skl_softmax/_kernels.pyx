@@ -4,6 +4,11 @@
 
 A kernel sees typed buffers and nothing else: it allocates nothing, prints nothing, raises nothing
 and holds no lock. The tests hold each to the formula that it computes.
+
+Here and in the other modules, the function that Python calls picks the types of the arrays, and
+the one named after it, ``_of``, is compiled for each. A ``def`` of fused types would do both, but
+it parses the arguments anew for each type, in more machine code than the loops need. An array that
+has not the types that were picked is refused as it is passed on.
 """
 
 from cython cimport floating
@@ -80,10 +85,14 @@ cdef double two_class_residual(
     return loss
 
 
-def residual(
-    floating[:, ::1] scores, const Py_ssize_t[::1] y, const floating[::1] weight
-):
+def residual(scores, const Py_ssize_t[::1] y, weight):
     """In place: the scores of rows become ``s (S - y)``; returns the sum of ``s CE``."""
+    if narrow(scores):
+        return residual_of[float](scores, y, weight)
+    return residual_of[double](scores, y, weight)
+
+
+cdef residual_of(floating[:, ::1] scores, const Py_ssize_t[::1] y, const floating[::1] weight):
     cdef Py_ssize_t i
     cdef double loss = 0
     with nogil:

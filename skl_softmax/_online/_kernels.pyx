@@ -14,10 +14,10 @@ its weights lie class by class in ``packed`` while the block lasts. The other no
 
 from cython cimport floating
 from libc.math cimport exp, exp2, fabs, floor, fmax, fmin, log, log2, logf, sqrt
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 
 from skl_softmax._kernels cimport (
-    fast_exp, index_t, prefetch, rows_scores, rows_update, softmax_residual,
+    fast_exp, index_t, narrow, prefetch, rows_scores, rows_update, softmax_residual,
 )
 
 # What is known of a feature: a row of the array `columns`. Sums are by weight.
@@ -758,10 +758,23 @@ cdef double learn_batch(
 
 
 def gather(
+    data, indices, indptr, const Py_ssize_t[::1] rows, const int32_t[::1] starts, values,
+    int32_t[::1] at,
+):
+    """Copy rows of CSR, row r to ``starts[r]``: what SciPy would do at ten times the overhead."""
+    if narrow(data) and narrow(indices):
+        return gather_of[float, int32_t](data, indices, indptr, rows, starts, values, at)
+    if narrow(data):
+        return gather_of[float, int64_t](data, indices, indptr, rows, starts, values, at)
+    if narrow(indices):
+        return gather_of[double, int32_t](data, indices, indptr, rows, starts, values, at)
+    return gather_of[double, int64_t](data, indices, indptr, rows, starts, values, at)
+
+
+cdef gather_of(
     const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
     const Py_ssize_t[::1] rows, const int32_t[::1] starts, floating[::1] values, int32_t[::1] at,
 ):
-    """Copy rows of CSR, row r to ``starts[r]``: what SciPy would do at ten times the overhead."""
     cdef Py_ssize_t r, n
     cdef index_t p
     with nogil:
@@ -774,13 +787,26 @@ def gather(
 
 
 def learn(
-    floating[:, :, ::1] weights, floating[:, ::1] intercept, double[:, ::1] columns,
-    double[::1] totals, block, room, double l2, double l1, bint fit_intercept, double half_lives,
+    weights, intercept, double[:, ::1] columns, double[::1] totals, block, room, double l2,
+    double l1, bint fit_intercept, double half_lives,
 ):
     """Learn a block of rows; returns the sum of their ``s CE`` before, and the number of columns
 
     at the head of ``visited`` that the next block has to visit.
     """
+    if narrow(weights):
+        return learn_of[float](
+            weights, intercept, columns, totals, block, room, l2, l1, fit_intercept, half_lives
+        )
+    return learn_of[double](
+        weights, intercept, columns, totals, block, room, l2, l1, fit_intercept, half_lives
+    )
+
+
+cdef learn_of(
+    floating[:, :, ::1] weights, floating[:, ::1] intercept, double[:, ::1] columns,
+    double[::1] totals, block, room, double l2, double l1, bint fit_intercept, double half_lives,
+):
     cdef floating[::1] dense = block.dense, data = block.data, offset = block.offset
     cdef floating[::1] packed = room.packed, batch = room.batch
     cdef const floating[::1] weight = block.weight
@@ -827,14 +853,27 @@ def learn(
 
 
 def export(
-    const floating[:, :, ::1] weights, const floating[:, ::1] intercept,
-    double[:, ::1] columns, double[::1] totals, double l2, double l1,
-    const floating[:, ::1] base, floating[:, ::1] coef, double[::1] shown_intercept,
+    weights, intercept, double[:, ::1] columns, double[::1] totals, double l2, double l1, base,
+    coef, double[::1] shown_intercept,
 ):
     """Set ``coef`` to base and blend, in the coordinates of X; add the blend to the intercept.
 
     Returns the sum of all curvatures, which is not finite where one has overflowed.
     """
+    if narrow(weights):
+        return export_of[float](
+            weights, intercept, columns, totals, l2, l1, base, coef, shown_intercept
+        )
+    return export_of[double](
+        weights, intercept, columns, totals, l2, l1, base, coef, shown_intercept
+    )
+
+
+cdef export_of(
+    const floating[:, :, ::1] weights, const floating[:, ::1] intercept,
+    double[:, ::1] columns, double[::1] totals, double l2, double l1,
+    const floating[:, ::1] base, floating[:, ::1] coef, double[::1] shown_intercept,
+):
     cdef Py_ssize_t j, k, n_classes = intercept.shape[1]
     cdef Totals *total = <Totals *>&totals[0]
     cdef Column *column
@@ -872,11 +911,17 @@ def export(
     return curvatures
 
 
-def renormalise(
+def renormalise(weights, intercept, double[:, ::1] columns, double[::1] totals):
+    """Count in new units what has grown large: by powers of two, so that nothing is rounded."""
+    if narrow(weights):
+        return renormalise_of[float](weights, intercept, columns, totals)
+    return renormalise_of[double](weights, intercept, columns, totals)
+
+
+cdef renormalise_of(
     floating[:, :, ::1] weights, floating[:, ::1] intercept, double[:, ::1] columns,
     double[::1] totals,
 ):
-    """Count in new units what has grown large: by powers of two, so that nothing is rounded."""
     cdef Py_ssize_t i, j, k, n_classes = intercept.shape[1]
     cdef Totals *total = <Totals *>&totals[0]
     cdef Column *column

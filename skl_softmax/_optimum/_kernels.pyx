@@ -8,21 +8,41 @@ them. Letters: ``z`` scores of a row; ``d`` the displacement of its target; ``U`
 
 from cython cimport floating
 from libc.math cimport exp, fabs, fabsf, fmax, log, logf
+from libc.stdint cimport int32_t, int64_t
 
 from skl_softmax._kernels cimport (
-    fast_exp, fast_log, fetch, highest, index_t, rows_gram, rows_scores, rows_update,
+    fast_exp, fast_log, fetch, highest, index_t, narrow, rows_gram, rows_scores, rows_update,
 )
 
 
 def column_squares(
-    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const floating[::1] weight, const Py_ssize_t[::1] rows,
-    double[::1] largest, double[::1] total,
+    data, indices, indptr, weight, const Py_ssize_t[::1] rows, double[::1] largest,
+    double[::1] total,
 ):
     """Per column, the largest ``s_i x_ij^2 nnz_i`` (non-zeros of row i) and the sum ``s_i x_ij^2``.
 
     Both come filled with 0.
     """
+    if narrow(data) and narrow(indices):
+        return column_squares_of[float, int32_t](
+            data, indices, indptr, weight, rows, largest, total
+        )
+    if narrow(data):
+        return column_squares_of[float, int64_t](
+            data, indices, indptr, weight, rows, largest, total
+        )
+    if narrow(indices):
+        return column_squares_of[double, int32_t](
+            data, indices, indptr, weight, rows, largest, total
+        )
+    return column_squares_of[double, int64_t](data, indices, indptr, weight, rows, largest, total)
+
+
+cdef column_squares_of(
+    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const floating[::1] weight, const Py_ssize_t[::1] rows,
+    double[::1] largest, double[::1] total,
+):
     cdef Py_ssize_t r, i, j
     cdef index_t p
     cdef double square
@@ -85,11 +105,8 @@ cdef inline floating dual_target(
 
 
 def dual_csr(
-    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows, double step,
-    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
-    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl,
-    floating[:, ::1] scores, floating[:, ::1] moved,
+    data, indices, indptr, const Py_ssize_t[::1] y, weight, const Py_ssize_t[::1] rows, double step,
+    coef, reach, pace, U, q, kl, scores, moved,
 ):
     """Visits of `_solvers._dual` to ``rows``; returns the sums of ``s CE`` and ``s KL`` met.
 
@@ -98,6 +115,33 @@ def dual_csr(
     weights), of ``pace`` (``S``) and of ``U`` is the intercept's. ``kl`` gets the ``s KL`` that a
     visit leaves.
     """
+    if narrow(data) and narrow(indices):
+        return dual_csr_of[float, int32_t](
+            data, indices, indptr, y, weight, rows, step, coef, reach, pace, U, q, kl, scores,
+            moved,
+        )
+    if narrow(data):
+        return dual_csr_of[float, int64_t](
+            data, indices, indptr, y, weight, rows, step, coef, reach, pace, U, q, kl, scores,
+            moved,
+        )
+    if narrow(indices):
+        return dual_csr_of[double, int32_t](
+            data, indices, indptr, y, weight, rows, step, coef, reach, pace, U, q, kl, scores,
+            moved,
+        )
+    return dual_csr_of[double, int64_t](
+        data, indices, indptr, y, weight, rows, step, coef, reach, pace, U, q, kl, scores, moved
+    )
+
+
+cdef dual_csr_of(
+    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows, double step,
+    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
+    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl,
+    floating[:, ::1] scores, floating[:, ::1] moved,
+):
     cdef Py_ssize_t r, i, j, k, n_classes = U.shape[1], n_features = U.shape[0] - 1
     cdef index_t p, start, stop, ahead, ahead_stop
     cdef bint sparse = reach.shape[0] > 0
@@ -151,12 +195,8 @@ def dual_csr(
 
 
 def dual_dense(
-    const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
-    const Py_ssize_t[::1] rows, double step,
-    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
-    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] weights,
-    floating[:, ::1] scores, floating[:, ::1] moved, floating[:, ::1] gram,
-    const Py_ssize_t[::1] in_order, floating[:, ::1] scaled, floating[:, ::1] gathered,
+    X, const Py_ssize_t[::1] y, weight, const Py_ssize_t[::1] rows, double step, coef, reach, pace,
+    U, q, kl, weights, scores, moved, gram, const Py_ssize_t[::1] in_order, scaled, gathered,
 ):
     """`dual_csr` for rows of a dense X.
 
@@ -165,6 +205,25 @@ def dual_dense(
     weights are read and written once a block of ``len(in_order)`` rows: what the earlier rows of a
     block have changed in the scores of a later one, its ``gram`` matrix tells.
     """
+    if narrow(X):
+        return dual_dense_of[float](
+            X, y, weight, rows, step, coef, reach, pace, U, q, kl, weights, scores, moved, gram,
+            in_order, scaled, gathered,
+        )
+    return dual_dense_of[double](
+        X, y, weight, rows, step, coef, reach, pace, U, q, kl, weights, scores, moved, gram,
+        in_order, scaled, gathered,
+    )
+
+
+cdef dual_dense_of(
+    const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
+    const Py_ssize_t[::1] rows, double step,
+    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
+    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] weights,
+    floating[:, ::1] scores, floating[:, ::1] moved, floating[:, ::1] gram,
+    const Py_ssize_t[::1] in_order, floating[:, ::1] scaled, floating[:, ::1] gathered,
+):
     cdef Py_ssize_t start, size, r, earlier, i, j, k, n_known, stride, most = in_order.shape[0]
     cdef Py_ssize_t n_classes = U.shape[0], n_features = U.shape[1] - 1
     cdef bint sparse = reach.shape[0] > 0
@@ -276,14 +335,20 @@ def descend(
     return sweep
 
 
-def curve(
-    floating[:, ::1] scores, const floating[:, :] residual, const Py_ssize_t[:] y,
-    const floating[:] weight, const floating[:] damping
-):
+def curve(scores, residual, const Py_ssize_t[:] y, weight, damping):
     """In place: ``u`` of each row becomes ``s p (u - p u) + damping u``, the Hessian's action.
 
     The probabilities ``p`` are recovered from the row's weighted ``residual``, ``s (p - y)``.
     """
+    if narrow(scores):
+        return curve_of[float](scores, residual, y, weight, damping)
+    return curve_of[double](scores, residual, y, weight, damping)
+
+
+cdef curve_of(
+    floating[:, ::1] scores, const floating[:, :] residual, const Py_ssize_t[:] y,
+    const floating[:] weight, const floating[:] damping,
+):
     cdef Py_ssize_t i, k, n_classes = scores.shape[1]
     cdef floating s, mean, label
     cdef floating *u

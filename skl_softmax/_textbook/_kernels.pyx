@@ -14,9 +14,11 @@ O(nnz * n_classes), whatever the number of features and the batch size.
 
 from cython cimport floating
 from libc.math cimport exp, fabs, fmax, log1p, sqrt, sqrtf
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 
-from skl_softmax._kernels cimport index_t, prefetch, rows_scores, rows_update, softmax_residual
+from skl_softmax._kernels cimport (
+    index_t, narrow, prefetch, rows_scores, rows_update, softmax_residual,
+)
 
 # The columns of a timetable; `_lazy` gives their meaning.
 cdef enum:
@@ -98,12 +100,9 @@ cdef inline void missed(
 
 
 def sgd_csr(
-    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows,
-    Py_ssize_t batch_size, const double[:, ::1] timetable, bint fit_intercept,
-    floating[:, ::1] coef, floating[::1] intercept, double square,
-    double[:, ::1] total, double[::1] total_intercept, int32_t[::1] last,
-    floating[:, ::1] scores,
+    data, indices, indptr, const Py_ssize_t[::1] y, weight, const Py_ssize_t[::1] rows,
+    Py_ssize_t batch_size, const double[:, ::1] timetable, bint fit_intercept, coef, intercept,
+    double square, double[:, ::1] total, double[::1] total_intercept, int32_t[::1] last, scores,
 ):
     """Updates of plain SGD over ``rows``.
 
@@ -113,6 +112,35 @@ def sgd_csr(
     unless they are or there is an l1 penalty (then the returned norms have no meaning: `settle`
     gives them).
     """
+    if narrow(data) and narrow(indices):
+        return sgd_csr_of[float, int32_t](
+            data, indices, indptr, y, weight, rows, batch_size, timetable, fit_intercept, coef,
+            intercept, square, total, total_intercept, last, scores,
+        )
+    if narrow(data):
+        return sgd_csr_of[float, int64_t](
+            data, indices, indptr, y, weight, rows, batch_size, timetable, fit_intercept, coef,
+            intercept, square, total, total_intercept, last, scores,
+        )
+    if narrow(indices):
+        return sgd_csr_of[double, int32_t](
+            data, indices, indptr, y, weight, rows, batch_size, timetable, fit_intercept, coef,
+            intercept, square, total, total_intercept, last, scores,
+        )
+    return sgd_csr_of[double, int64_t](
+        data, indices, indptr, y, weight, rows, batch_size, timetable, fit_intercept, coef,
+        intercept, square, total, total_intercept, last, scores,
+    )
+
+
+cdef sgd_csr_of(
+    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows,
+    Py_ssize_t batch_size, const double[:, ::1] timetable, bint fit_intercept,
+    floating[:, ::1] coef, floating[::1] intercept, double square,
+    double[:, ::1] total, double[::1] total_intercept, int32_t[::1] last,
+    floating[:, ::1] scores,
+):
     cdef Py_ssize_t n_rows = rows.shape[0], n_classes = coef.shape[1]
     cdef Py_ssize_t t, r, i, k, start, size, following
     cdef bint lazy = last.shape[0] > 0
@@ -169,10 +197,19 @@ def sgd_csr(
 
 
 def settle(
+    const Py_ssize_t[::1] features, Py_ssize_t t, const double[:, ::1] timetable, coef,
+    double[:, ::1] total, int32_t[::1] last,
+):
+    """Bring ``features`` up to update ``t``, with scale 1; returns their two norms."""
+    if narrow(coef):
+        return settle_of[float](features, t, timetable, coef, total, last)
+    return settle_of[double](features, t, timetable, coef, total, last)
+
+
+cdef settle_of(
     const Py_ssize_t[::1] features, Py_ssize_t t, const double[:, ::1] timetable,
     floating[:, ::1] coef, double[:, ::1] total, int32_t[::1] last,
 ):
-    """Bring ``features`` up to update ``t``, with scale 1; returns their two norms."""
     cdef Py_ssize_t f, j, k
     cdef floating scale = <floating>timetable[t, SCALE]
     cdef double square = 0, absolute = 0
@@ -190,12 +227,10 @@ def settle(
 
 
 def sgd_dense(
-    const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
-    const Py_ssize_t[::1] rows, Py_ssize_t batch_size, const double[::1] eta,
-    double l2, double l1, bint fit_intercept,
-    floating[:, ::1] coef, floating[::1] intercept, floating[:, ::1] scores,
-    const Py_ssize_t[::1] in_order, floating[:, ::1] gathered,
-    double[:, ::1] total, double[::1] total_intercept, Py_ssize_t first_averaged,
+    X, const Py_ssize_t[::1] y, weight, const Py_ssize_t[::1] rows, Py_ssize_t batch_size,
+    const double[::1] eta, double l2, double l1, bint fit_intercept, coef, intercept, scores,
+    const Py_ssize_t[::1] in_order, gathered, double[:, ::1] total, double[::1] total_intercept,
+    Py_ssize_t first_averaged,
 ):
     """Updates of plain SGD over ``rows`` of a dense X; returns the sum of ``s CE``.
 
@@ -204,6 +239,25 @@ def sgd_dense(
     features of a row do not lie side by side, a batch is copied into ``gathered``, which has its
     rows ``in_order``; both are empty otherwise.
     """
+    if narrow(X):
+        return sgd_dense_of[float](
+            X, y, weight, rows, batch_size, eta, l2, l1, fit_intercept, coef, intercept, scores,
+            in_order, gathered, total, total_intercept, first_averaged,
+        )
+    return sgd_dense_of[double](
+        X, y, weight, rows, batch_size, eta, l2, l1, fit_intercept, coef, intercept, scores,
+        in_order, gathered, total, total_intercept, first_averaged,
+    )
+
+
+cdef sgd_dense_of(
+    const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
+    const Py_ssize_t[::1] rows, Py_ssize_t batch_size, const double[::1] eta,
+    double l2, double l1, bint fit_intercept,
+    floating[:, ::1] coef, floating[::1] intercept, floating[:, ::1] scores,
+    const Py_ssize_t[::1] in_order, floating[:, ::1] gathered,
+    double[:, ::1] total, double[::1] total_intercept, Py_ssize_t first_averaged,
+):
     cdef Py_ssize_t n_rows = rows.shape[0], n_classes = coef.shape[0], n_features = coef.shape[1]
     cdef Py_ssize_t t, r, j, k, start, size, n_known, stride
     cdef double loss = 0
@@ -329,6 +383,42 @@ cdef inline void adagrad_move(
 
 
 def adagrad_csr(
+    data, indices, indptr, const Py_ssize_t[::1] y, weight, const Py_ssize_t[::1] rows,
+    Py_ssize_t batch_size, double eta, double epsilon, double l2, double l1, bint fit_intercept,
+    coef, intercept, accumulated, accumulated_intercept, const Py_ssize_t[::1] features,
+    int32_t[::1] last, gradient, gradient_intercept, scores,
+):
+    """Updates of Adagrad over ``rows``.
+
+    Returns the sum of ``s CE``, ``||coef||_2^2`` and ``||coef||_1`` over ``features``, which must
+    name every feature that has a weight or a non-zero. ``gradient`` comes and goes filled with 0.
+    """
+    if narrow(data) and narrow(indices):
+        return adagrad_csr_of[float, int32_t](
+            data, indices, indptr, y, weight, rows, batch_size, eta, epsilon, l2, l1, fit_intercept,
+            coef, intercept, accumulated, accumulated_intercept, features, last, gradient,
+            gradient_intercept, scores,
+        )
+    if narrow(data):
+        return adagrad_csr_of[float, int64_t](
+            data, indices, indptr, y, weight, rows, batch_size, eta, epsilon, l2, l1, fit_intercept,
+            coef, intercept, accumulated, accumulated_intercept, features, last, gradient,
+            gradient_intercept, scores,
+        )
+    if narrow(indices):
+        return adagrad_csr_of[double, int32_t](
+            data, indices, indptr, y, weight, rows, batch_size, eta, epsilon, l2, l1, fit_intercept,
+            coef, intercept, accumulated, accumulated_intercept, features, last, gradient,
+            gradient_intercept, scores,
+        )
+    return adagrad_csr_of[double, int64_t](
+        data, indices, indptr, y, weight, rows, batch_size, eta, epsilon, l2, l1, fit_intercept,
+        coef, intercept, accumulated, accumulated_intercept, features, last, gradient,
+        gradient_intercept, scores,
+    )
+
+
+cdef adagrad_csr_of(
     const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
     const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows,
     Py_ssize_t batch_size, double eta, double epsilon, double l2, double l1, bint fit_intercept,
@@ -337,11 +427,6 @@ def adagrad_csr(
     const Py_ssize_t[::1] features, int32_t[::1] last,
     floating[:, ::1] gradient, floating[::1] gradient_intercept, floating[:, ::1] scores,
 ):
-    """Updates of Adagrad over ``rows``.
-
-    Returns the sum of ``s CE``, ``||coef||_2^2`` and ``||coef||_1`` over ``features``, which must
-    name every feature that has a weight or a non-zero. ``gradient`` comes and goes filled with 0.
-    """
     cdef Py_ssize_t n_rows = rows.shape[0], n_classes = coef.shape[1]
     cdef Py_ssize_t n_full = n_rows // batch_size
     cdef Py_ssize_t n_updates = (n_rows + batch_size - 1) // batch_size
