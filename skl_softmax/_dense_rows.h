@@ -53,6 +53,7 @@ enum { SCORE_ROWS = 3, SCORE_CLASSES = 4, UPDATE_ROWS = 4, UPDATE_CLASSES = 5 };
 #define Vector OF_TYPE(Vector)
 #define AnyVector OF_TYPE(AnyVector)
 #define scores_tile OF_TYPE(scores_tile)
+#define scores_tiles OF_TYPE(scores_tiles)
 #define scores_block OF_TYPE(scores_block)
 #define update_tile OF_TYPE(update_tile)
 #define update_block OF_TYPE(update_block)
@@ -85,17 +86,20 @@ TILE void scores_tile(const REAL *const *x, const REAL *w, ptrdiff_t between,
                 sums[i * SCORE_CLASSES + k] += row[i] * weight;
         }
     }
-    for (int i = 0; i < n_rows; i++)
-        for (int k = 0; k < n_classes; k++) {
+    UNROLLED for (int i = 0; i < n_rows; i++)
+        UNROLLED for (int k = 0; k < n_classes; k++) {
             REAL sum = 0;
-            for (int lane = 0; lane < LANES; lane++) sum += LANE(sums[i * SCORE_CLASSES + k], lane);
-            for (ptrdiff_t rest = j; rest < n_features; rest++)
-                sum += x[i][rest] * w[k * between + rest];
+            UNROLLED for (int lane = 0; lane < LANES; lane++)
+                sum += LANE(sums[i * SCORE_CLASSES + k], lane);
             z[i * z_stride + k] = sum;
         }
+    for (; j < n_features; j++) /* less than a vector */
+        UNROLLED for (int i = 0; i < n_rows; i++)
+            UNROLLED for (int k = 0; k < n_classes; k++)
+                z[i * z_stride + k] += x[i][j] * w[k * between + j];
 }
 
-TILE void scores_block(const REAL *const *x, const REAL *w, ptrdiff_t between,
+TILE void scores_tiles(const REAL *const *x, const REAL *w, ptrdiff_t between,
                        ptrdiff_t n_features, ptrdiff_t n_classes, int n_rows, REAL *z,
                        ptrdiff_t z_stride, const REAL *const *next) {
     ptrdiff_t k = 0;
@@ -111,8 +115,18 @@ TILE void scores_block(const REAL *const *x, const REAL *w, ptrdiff_t between,
     }
 }
 
+/* Scores of SCORE_ROWS rows or of one, for any number of classes. */
+FOR_EVERY_CPU static void scores_block(const REAL *const *x, const REAL *w, ptrdiff_t between,
+                                       ptrdiff_t n_features, ptrdiff_t n_classes, int n_rows,
+                                       REAL *z, ptrdiff_t z_stride, const REAL *const *next) {
+    if (n_rows == SCORE_ROWS)
+        scores_tiles(x, w, between, n_features, n_classes, SCORE_ROWS, z, z_stride, next);
+    else
+        scores_tiles(x, w, between, n_features, n_classes, 1, z, z_stride, next);
+}
+
 /* Scores of the first n_rows of rows[0], ..., rows[n_known - 1]. */
-FOR_EVERY_CPU static void OF_TYPE(rows_scores)(
+static void OF_TYPE(rows_scores)(
     const REAL *X, ptrdiff_t stride, const ptrdiff_t *rows, ptrdiff_t n_rows, ptrdiff_t n_known,
     const REAL *w, ptrdiff_t between, ptrdiff_t n_features, ptrdiff_t n_classes, REAL *z) {
     const REAL *x[SCORE_ROWS], *next[SCORE_ROWS];
@@ -134,9 +148,9 @@ FOR_EVERY_CPU static void OF_TYPE(rows_scores)(
 }
 
 /* Products of the n_rows rows with rows x' that lie side by side, g being (n_rows, n_rows). */
-FOR_EVERY_CPU static void OF_TYPE(rows_gram)(const REAL *X, ptrdiff_t stride, const ptrdiff_t *rows,
-                                             ptrdiff_t n_rows, const REAL *others,
-                                             ptrdiff_t n_features, REAL *g) {
+static void OF_TYPE(rows_gram)(const REAL *X, ptrdiff_t stride, const ptrdiff_t *rows,
+                               ptrdiff_t n_rows, const REAL *others, ptrdiff_t n_features,
+                               REAL *g) {
     const REAL *x[SCORE_ROWS];
     ptrdiff_t i = 0;
     for (; i + SCORE_ROWS <= n_rows; i += SCORE_ROWS) {
@@ -230,6 +244,7 @@ FOR_EVERY_CPU static void OF_TYPE(rows_update)(
 #undef Vector
 #undef AnyVector
 #undef scores_tile
+#undef scores_tiles
 #undef scores_block
 #undef update_tile
 #undef update_block
