@@ -25,7 +25,7 @@ def learn(
     columns: NDArray[np.floating],
     totals: NDArray[np.floating],
     block: Any,
-    room: Any,
+    buffers: Any,
     l2: float,
     l1: float,
     fit_intercept: bool,

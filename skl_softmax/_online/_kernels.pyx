@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""The stream, compiled: `learn` is the rule of `_solvers._streaming` for one block, in its order.
+"""The stream, compiled: `learn` is the rule of `_stream` for one block, in its order.
 
 Everything that a block changes is changed within one call, so that no signal can come in between.
-As in `_kernels`, buffers are allocated in Python, and nothing is raised. Letters: ``z`` the scores
+Buffers are allocated in Python, and nothing is raised. Letters: ``z`` the scores
 of a row, first those of W, behind them those of W - A, later its weighted residual; ``w`` the
 n_classes weights of a feature in W, behind them those in (W - A) mass.
 
@@ -718,16 +718,16 @@ cdef void standardise(
 cdef double learn_batch(
     Stream *stream, Rows *rows, Py_ssize_t start, const floating *dense, const floating *values,
     const floating *weight, const floating *offset, floating *weights, floating *intercept,
-    floating *packed, floating *room,
+    floating *packed, floating *batch,
 ) noexcept nogil:
     """Learn the scaled rows from ``start`` on; returns the ``s CE`` that the blend had before."""
     cdef Py_ssize_t n_classes = stream.n_classes, n_dense = rows.n_dense
     cdef Py_ssize_t size = min(<Py_ssize_t>BATCH, rows.n_rows - start)
     cdef const int32_t *starts = rows.starts + start
     cdef const Py_ssize_t *y = rows.y + start
-    cdef floating *scores = room
-    cdef floating *residuals = &room[2 * n_classes * BATCH]
-    cdef floating *descent = &room[3 * n_classes * BATCH]
+    cdef floating *scores = batch
+    cdef floating *residuals = &batch[2 * n_classes * BATCH]
+    cdef floating *descent = &batch[3 * n_classes * BATCH]
     cdef double loss
     dense, weight = &dense[start * n_dense], &weight[start]
     offset = &offset[start * n_classes] if offset != NULL else NULL
@@ -787,7 +787,7 @@ cdef gather_of(
 
 
 def learn(
-    weights, intercept, double[:, ::1] columns, double[::1] totals, block, room, double l2,
+    weights, intercept, double[:, ::1] columns, double[::1] totals, block, buffers, double l2,
     double l1, bint fit_intercept, double half_lives,
 ):
     """Learn a block of rows; returns the sum of their ``s CE`` before, and the number of columns
@@ -796,25 +796,25 @@ def learn(
     """
     if narrow(weights):
         return learn_of[float](
-            weights, intercept, columns, totals, block, room, l2, l1, fit_intercept, half_lives
+            weights, intercept, columns, totals, block, buffers, l2, l1, fit_intercept, half_lives
         )
     return learn_of[double](
-        weights, intercept, columns, totals, block, room, l2, l1, fit_intercept, half_lives
+        weights, intercept, columns, totals, block, buffers, l2, l1, fit_intercept, half_lives
     )
 
 
 cdef learn_of(
     floating[:, :, ::1] weights, floating[:, ::1] intercept, double[:, ::1] columns,
-    double[::1] totals, block, room, double l2, double l1, bint fit_intercept, double half_lives,
+    double[::1] totals, block, buffers, double l2, double l1, bint fit_intercept, double half_lives,
 ):
     cdef floating[::1] dense = block.dense, data = block.data, offset = block.offset
-    cdef floating[::1] packed = room.packed, batch = room.batch
+    cdef floating[::1] packed = buffers.packed, batch = buffers.batch
     cdef const floating[::1] weight = block.weight
     cdef const Py_ssize_t[::1] y = block.y
-    cdef int32_t[::1] indices = block.indices, indptr = block.indptr, visited = room.visited
-    cdef int32_t[::1] place = room.place, starts = room.starts, head = room.head
-    cdef int32_t[:, ::1] linked = room.linked
-    cdef double[:, ::1] met = room.met
+    cdef int32_t[::1] indices = block.indices, indptr = block.indptr, visited = buffers.visited
+    cdef int32_t[::1] place = buffers.place, starts = buffers.starts, head = buffers.head
+    cdef int32_t[:, ::1] linked = buffers.linked
+    cdef double[:, ::1] met = buffers.met
     cdef floating *w = &weights[0, 0, 0]
     cdef Py_ssize_t b, twice = 2 * weights.shape[2]
     cdef double loss = 0

@@ -108,7 +108,7 @@ def dual_csr(
     data, indices, indptr, const Py_ssize_t[::1] y, weight, const Py_ssize_t[::1] rows, double step,
     coef, reach, pace, U, q, kl, scores, moved,
 ):
-    """Visits of `_solvers._dual` to ``rows``; returns the sums of ``s CE`` and ``s KL`` met.
+    """Visits of `_dual` to ``rows``; returns the sums of ``s CE`` and ``s KL`` met.
 
     ``step`` is the same for all visits, or negative for that of the dual bound, where ``coef`` is
     ``U``. The last row of ``coef`` (whose soft threshold by ``reach``, if not empty, are the
