@@ -465,8 +465,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If an argument or parameter is invalid, or if a step that was too long made the
-            parameters overflow. The model is then as it was before the call.
+            If an argument or parameter is invalid, if a step that was too long made the parameters
+            overflow, or if the model was pickled by a version whose format this one does not know.
+            The model is then as it was before the call.
         KeyboardInterrupt
             With "auto" the model has then learnt the batches that were complete and can be used;
             with other solvers it is as it was before the call.
