@@ -579,6 +579,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         self : SoftmaxSGDClassifier
             The model.
         """
+        check_is_fitted(self, "coef_")
         return _validation.sparse_coef_mixin().sparsify(self)
 
     def densify(self) -> Self:
@@ -589,6 +590,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         self : SoftmaxSGDClassifier
             The model.
         """
+        check_is_fitted(self, "coef_")
         return _validation.sparse_coef_mixin().densify(self)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -515,8 +515,11 @@ def test_prediction_before_fit(method):
 
 @pytest.mark.parametrize("method", ["sparsify", "densify"])
 def test_conversion_before_fit(method):
-    """There are no coefficients to convert before fit."""
-    assert_refused(model_of("new"), method, match="must be fitted", error=NotFittedError)
+    """There are no coefficients to convert before fit, nor in a stream that has met no class."""
+    assert_refused(model_of("new"), method, match="not fitted yet", error=NotFittedError)
+
+    begun = SoftmaxSGDClassifier(new_classes="add").partial_fit(X, Y, sample_weight=0)
+    assert_refused(begun, method, match="not fitted yet", error=NotFittedError)
 
 
 # --- A step that is too long.

@@ -43,7 +43,7 @@ class Pace:
                 solver.fit_intercept,
                 solver.momentum,
             )
-            self.smoothness = max(self.smoothness, found + solver.penalty.l2)
+            self.smoothness = max(self.smoothness, float(found) + solver.penalty.l2)
 
 
 def run_pass(
