@@ -26,6 +26,12 @@ def cpu_seconds(command):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def commit(source):
+    """What a result calls a checkout: its commit."""
+    command = ["git", "-C", source, "rev-parse", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 class Checkout:
     """A commit, with an environment to install it in."""
 
@@ -53,12 +59,12 @@ class Checkout:
 def main():
     """Both wheels, then installations in turns."""
     options = arguments(__doc__, "old", "new")
+    sources = {name: getattr(options, name) for name in ("old", "new")}
+    vars(options).update({name: commit(source) for name, source in sources.items()})
     report = Report(Path(__file__), options)
     repeat = options.repeat or (1 if options.quick else 5)
     with tempfile.TemporaryDirectory() as work:
-        checkouts = {
-            name: Checkout(getattr(options, name), Path(work, name)) for name in ("old", "new")
-        }
+        checkouts = {name: Checkout(source, Path(work, name)) for name, source in sources.items()}
         wheels = {name: checkout.wheel() for name, checkout in checkouts.items()}
         turns = [[one.install() for one in checkouts.values()] for _ in range(repeat)]
     seconds = dict(zip(checkouts, np.array(turns).T, strict=True))
