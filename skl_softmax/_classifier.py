@@ -632,7 +632,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         n_classes, size = len(problem.classes), self._batch_size()
         if self.solver == "auto":
             penalty = self._penalty(n_classes)
-            return OptimumFit(penalty, self.fit_intercept, size, params, state, problem.data)
+            return OptimumFit(
+                penalty, self.fit_intercept, size, params, state, problem.data, self.tol
+            )
         method = self._method(n_classes, min(size, len(problem.data.rows)))
         return TextbookFit(method, params, state, problem.data)
 

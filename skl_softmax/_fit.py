@@ -42,6 +42,9 @@ class Learner(Protocol):
     def kept(self) -> tuple[Parameters, State]:
         """A copy of that and of what `partial_fit` would go on from."""
 
+    def finished(self) -> tuple[Parameters, State]:
+        """The same at the end of a fit, after what is worth doing once."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -96,7 +99,7 @@ def fit(learner: Learner, validation: Rows | None, budget: Budget) -> Fitted:
         if _ends(learner, patience, budget, watched, learner.t - t):
             fitted.converged = True
             break
-    fitted.params, fitted.state = best or learner.kept()
+    fitted.params, fitted.state = best or learner.finished()
     if best is None:
         fitted.gap = learner.gap
     return fitted

@@ -10,6 +10,7 @@ so there a block is centred as it is read. X is never copied whole and never wri
 """
 
 from copy import copy
+from functools import cached_property
 from math import gcd
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from skl_softmax._optimum import _kernels
+from skl_softmax._optimum._certificate import Outlying
 from skl_softmax._softmax import Codes, Floats
 
 _BLOCK_ENTRIES = 1 << 18  # of X, read at a time: both products of a pass find them in the cache
@@ -24,6 +26,8 @@ _BLOCK_ROWS = 1 << 13  # at most: their scores and float64 copies too; C of elec
 _HELD_ENTRIES = 1 << 16  # an X of at most so many entries is held centred, in float64 (512 KB)
 _OUTLYING = 10.0  # n median squared lengths, beyond which a row is not trusted whole: the only
 # non-zero of a column has n, and CG can correct the metric for some such rows, not for thousands
+_FEW_OUTLYING = 64  # rows that are moved one by one for a bound of the gap
+_LONG = 30.0  # median squared lengths
 _ROUNDS = 8  # of trust at most; each tells more of a row that had hidden the others
 _LARGE = 1e15  # entries whose squares, summed, would leave float32
 _TOGETHER = 64  # numbers that make a row long, and rows at a time
@@ -134,9 +138,17 @@ class CentredRows:
             return B.astype(np.float64)
         return B
 
+    @cached_property
+    def outlying(self) -> Outlying:
+        """The longest rows, if much longer than most."""
+        long = np.flatnonzero(self.lengths > _LONG * np.median(self.lengths))
+        at = np.sort(long[np.argsort(-self.lengths[long], kind="stable")[:_FEW_OUTLYING]])
+        return Outlying(at, self.centred(at).astype(np.float64))
+
     def some(self, index: Codes, weight: Floats) -> "CentredRows":
         """The rows at ``index``, of mean weight 1, through the same centre; held."""
         some = copy(self)
+        vars(some).pop("outlying", None)
         some.n = len(index)
         some.y, some.weight = self.y[index], weight.astype(self.dtype)
         some.lengths, some.trust = self.lengths[index], self.trust[index]

@@ -32,10 +32,19 @@ from typing import Any
 
 import numpy as np
 
+from skl_softmax._kernels import residual
 from skl_softmax._optimum import _kernels
+from skl_softmax._optimum._certificate import (
+    balanced_intercepts,
+    divergence,
+    feasible,
+    penalty_gap,
+    rebalance,
+    shares_are_met,
+)
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
-from skl_softmax._softmax import Codes, Floats
+from skl_softmax._softmax import Codes, Floats, scores
 
 # The constants were measured on 20newsgroups and clinc150, alpha from 1e-2 to 0, and on one-hot
 # rows with noisy labels, with all penalties.
@@ -67,6 +76,7 @@ _START_SHARES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.0)
 _SAMPLE_ROWS = 1000  # give the entropy of all well enough to choose between these shares
 _VISITED_TOGETHER = 12  # dense rows whose visits read and write the weights once; 8 to 24 are alike
 _BLOCK_ROWS = 256  # of dense rows, squared at a time
+_BALANCED_ROWS = 4096  # whose targets are moved for the classes to have their shares
 _TINY = 1e-30  # makes 0 log 0 = 0
 
 
@@ -128,6 +138,8 @@ class DualAscent:
         self.gaps: list[float] = []
         self.t, self._slow, self._divergence = 0, False, np.inf
         self._idle, self._patience, self._raised = 0, 1, False  # passes; for how many; leverages
+        self._bound = 0.0  # F* is at least so much
+        self._measured_at = -1
         self._take_up_start()
 
     def epoch(self) -> None:
@@ -159,13 +171,97 @@ class DualAscent:
 
         Where one is, by an outlying row say, W may creep, and its last move says nothing.
         """
+        if self._penalty != Penalty():
+            return self._measured_at == self.t
         drawn = self._kappa[self._drawn < len(self._U) - 1]  # but the intercept's
         return not len(drawn) or float(drawn.max()) <= _STIFF * self._penalty.l2
 
     def parameters(self) -> Parameters:
         """The best of now, earlier calls and the start; makes ``objective`` and ``gap`` exact."""
-        self._measure()
+        if self._measured_at != self.t:
+            self._measured_at = self.t
+            if self._penalty == Penalty():
+                self._measure()
+            else:
+                self._certify()
         return Parameters(self._best[:-1].copy(), self._best[-1].copy())
+
+    def know(self, F: float) -> None:
+        """The objective of a better point than any found here."""
+        self.gap = max(self.gap - (self.objective - F), float(np.spacing(F)))
+        self.objective = F
+
+    def balance(self) -> None:
+        """Give every class its share of the probability, by the intercepts alone."""
+        if not self._fit_intercept:
+            return
+        X, rows = self._X, self._rows
+        Z = scores(X, self._best[:-1], self._best[-1])[rows]
+        y, s = self._y[rows], self._weight[rows]
+        R = Z.copy()
+        residual(R, y, s)
+        if shares_are_met(R.sum(axis=0, dtype=np.float64) / len(rows), y, s):
+            return
+        b = balanced_intercepts(Z, y, s)
+        if b.any():
+            best = self._best.copy()
+            best[-1] += b.astype(best.dtype)
+            Z += best[-1] - self._best[-1]
+            found = residual(Z, y, s) / len(rows) + self._penalty.of(best[:-1])
+            if found < self.objective:
+                self.gap = max(self.gap - (self.objective - found), float(np.spacing(found)))
+                self._best, self.objective, self._best_objective = best, found, found
+
+    def _certify(self) -> None:
+        """Exact objective, and the dual objective at the targets, once they balance: a bound."""
+        rows, penalty, n = self._rows, self._penalty, len(self._rows)
+        loss, total = self._visit(rows, step=0.0)
+        weights = self._weights()
+        W = weights[:-1].astype(np.float64)
+        objective = loss / n + penalty.of(W)
+        if objective < self._best_objective:
+            self._best, self._best_objective = weights.copy(), objective
+        self.objective = self._best_objective
+        G, missing = self._dual_gradient(W)
+        if self._fit_intercept:
+            total += self._balance_targets(weights, G, missing)
+        tau = 1.0 if penalty.l2 else feasible(penalty, G)
+        gap = tau * total / n + penalty_gap(penalty, W, tau * G)
+        gap += (1 - tau) * loss / n  # KL is convex in q
+        self._bound = max(self._bound, objective - gap)
+        self.gap = max(self.objective - self._bound, float(np.spacing(self.objective)))
+
+    def _dual_gradient(self, W: Floats) -> tuple[Floats, Floats]:
+        """``G`` of the features, and minus n times that of the intercept, from U."""
+        n, drawn = len(self._rows), self._drawn
+        weights = self._weights()
+        away = np.zeros(weights.shape)
+        away[drawn] = self._kappa[:, None] * (self._centre - weights[drawn])
+        G = away[:-1] - self._penalty.l2 * W
+        if self._penalty.l1:  # what the soft threshold has taken, M (U - W)
+            reach = self._reach[:-1, None]
+            taken = np.divide(self._U[:-1] - W, reach, out=np.zeros_like(W), where=reach > 0)
+            G -= self._penalty.l1 * taken
+        return G, -n * away[-1]
+
+    def _balance_targets(self, weights: Floats, G: Floats, missing: Floats) -> float:
+        """Balance the targets of some rows, or if that fails of all; updates G.
+
+        Returns by how much the sum of ``s KL`` has grown; `_visit` knows the targets as they were.
+        """
+        n = len(self._rows)
+        for stride in (max(1, n // _BALANCED_ROWS), 1):
+            rows = self._rows[::stride]
+            X, s = self._X[rows], self._weight[rows].astype(np.float64)
+            Q = self._q[rows].astype(np.float64)
+            Q /= Q.sum(axis=1, keepdims=True)
+            moved = Q.copy()
+            if rebalance(moved, s, missing):
+                Z = scores(X, weights[:-1], weights[-1])
+                change = s[:, None] * (moved - Q)
+                G += (X.T @ change) / n
+                return divergence(moved, Z, s) - divergence(Q, Z, s)
+        return np.inf
 
     def _measure_columns(self) -> None:
         """Sum per column of ``s_i x_ij^2``, and the largest times the non-zeros of its row.

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from skl_softmax._optimum._centred_rows import CentredRows
 from skl_softmax._optimum._dual import DualAscent
 from skl_softmax._optimum._metric import FULL_WIDTH
 from skl_softmax._optimum._newton import Newton
+from skl_softmax._optimum._proximal_move import least_shift
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
@@ -14,6 +17,10 @@ from skl_softmax._state import State
 _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
 _MOVE_COST, _METRIC_COST = 2.0, 0.5  # of a move, in epochs of dual ascent: 2 + .5 d^2 / n
 _LONGEST_WAIT = 50  # epochs for which none is made, whatever it costs
+_PERFECT = 1e-3  # times tol: an objective with no more to gain
+_RESTED = 3  # epochs, without a fall beyond _ROUNDING, after which one below tol has none
+_ROUNDING = 1e-6  # as in sums of float32
+_TOL = 1e-3  # where the user asks for none: what a bound of the gap is computed for
 _FEW_WEIGHTS = 128  # with fewer a visit is mostly overhead: elec2, 6 x 2, took 3 times as long
 
 
@@ -32,13 +39,19 @@ class OptimumFit:
         params: Parameters,
         state: State,
         data: Rows,
+        tol: float | None,
     ) -> None:
+        self._tol = tol or _TOL
+        if penalty != Penalty() and params.coef.any():
+            coef = least_shift(params.coef.astype(np.float64), penalty.l2, penalty.l1)
+            params = Parameters(coef.astype(params.coef.dtype), params.intercept)
         self._penalty, self._fit_intercept = penalty, fit_intercept
         self._state, self._data = state, _canonical(data)
         cost = _MOVE_COST + _METRIC_COST * data.X.shape[1] ** 2 / len(data.rows)
         self._wait = min(round(cost), _LONGEST_WAIT)
         self._may_hand_over = data.X.shape[1] <= FULL_WIDTH
         self._t = 0  # updates of an engine before this one
+        self._at_rest, self._lowest = 0, np.inf  # epochs without a fall of the objective
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
         self._engine: DualAscent | Newton
         if len(data.rows) <= few_rows:
@@ -58,7 +71,7 @@ class OptimumFit:
     def _newton(self, params: Parameters, from_sample: bool = False) -> Newton:
         data = self._data
         rows = CentredRows(data.X, data.y, data.weight, data.rows, self._fit_intercept)
-        return Newton(rows, self._penalty, params, self._state.rng, from_sample)
+        return Newton(rows, self._penalty, params, self._state.rng, self._tol, from_sample)
 
     @property
     def t(self) -> int:
@@ -94,15 +107,32 @@ class OptimumFit:
         return slow or self._doubted
 
     def near_optimum(self, tol: float) -> bool:
-        """Whether the gap is at most ``tol``.
+        """Whether the gap is known to be at most ``tol``.
 
         Without a penalty the objective of separable classes has no minimum, but tends to 0: there
-        it is near when it is below ``tol`` itself.
+        it is near when it is below ``tol`` itself. With one, it is where it is far below, or has
+        come to rest below.
         """
+        engine = self._engine
         if not self._below(tol):
+            return self._rests(tol)
+        engine.parameters()  # objective and gap were met on the way: now they are exact
+        if self._below(tol):
+            return engine.certain or not self._check_again()
+        if isinstance(engine, DualAscent):
+            self._check_again()
+        return self._rests(tol)
+
+    def _rests(self, tol: float) -> bool:
+        """Whether a perfect fit has no more to gain."""
+        if not self.objective < tol:
             return False
-        self._engine.parameters()  # objective and gap were met on the way: now they are exact
-        return self._below(tol) and (self._engine.certain or not self._check_again())
+        self._engine.parameters()
+        found = self.objective
+        fell = found < self._lowest * (1 - _ROUNDING)
+        self._at_rest = 0 if fell else self._at_rest + 1
+        self._lowest = min(found, self._lowest)
+        return found < _PERFECT * tol or (found < tol and self._at_rest >= _RESTED)
 
     def _check_again(self) -> bool:
         """Give the next epoch to another look at the optimum; returns whether one is possible."""
@@ -124,6 +154,27 @@ class OptimumFit:
 
     def kept(self) -> tuple[Parameters, State]:
         return self._engine.parameters(), replace(self._state, t=self.t)
+
+    def finished(self) -> tuple[Parameters, State]:
+        self._engine.parameters()
+        self._engine.balance()
+        return self._or_shares(self._engine.parameters()), replace(self._state, t=self.t)
+
+    def _or_shares(self, params: Parameters) -> Parameters:
+        """The class shares alone, by the intercepts, where nothing better was found."""
+        if not self._fit_intercept:
+            return params
+        data, K = self._data, params.coef.shape[1]
+        share = np.bincount(data.y[data.rows], data.weight[data.rows], K) / len(data.rows)
+        known = share[share > 0]
+        entropy = -float(known @ np.log(known))
+        if len(known) < K or entropy >= self.objective:
+            return params
+        self._engine.know(entropy)
+        intercept = np.log(share)
+        intercept -= intercept.mean()
+        dtype = params.coef.dtype
+        return Parameters(np.zeros_like(params.coef), intercept.astype(dtype))
 
 
 def _canonical(data: Rows) -> Rows:

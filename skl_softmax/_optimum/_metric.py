@@ -33,7 +33,8 @@ _GRAM_COST = 1e10  # n d^2 up to which all rows enter: some tenths of a second
 _SPARE = 16  # a sample of 16 d rows has all eigenvalues of C to within (1 +- 1/4)^2
 _SPARE_OF_CLASS = 5  # the same for a class; CG corrects the rest
 _FEWEST_DRAWN = 4096  # a sample is no smaller
-_RIDGE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-5}  # of unit diagonals
+_RIDGE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}  # of unit diagonals, at first
+_RIDGE_UNPENALISED = 1e-6  # at least, where some directions may have no curvature at all
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class Curvature:
     def _invert(self, H: Floats, out: Floats) -> None:
         """``(H + ridge)^-1``, by Cholesky of unit diagonal; the unit raised until it succeeds."""
         if not self.full:
-            out[:] = 1 / np.maximum(H + self.ridge, _RIDGE[np.dtype(np.float64)])
+            out[:] = 1 / np.maximum(H + self.ridge, 1e-6)
             return
         H = H.astype(self.dtype, copy=False)
         at = np.diag_indices(len(H))
@@ -195,6 +196,8 @@ class Curvature:
         H *= unit
         potrf, potri = lapack.get_lapack_funcs(("potrf", "potri"), (H,))
         extra, failed = _RIDGE[self.dtype], True
+        if not self.ridge.any():
+            extra = max(extra, _RIDGE_UNPENALISED)
         while failed:
             A = H.copy(order="F")
             A[at] = 1 + extra

@@ -17,13 +17,21 @@ K d^2 for the metrics and 2 d^2 for C and a factor; a few d K and a few n.
 import numpy as np
 
 from skl_softmax._optimum._centred_rows import CentredRows
+from skl_softmax._optimum._certificate import (
+    balanced_intercepts,
+    duality_gap,
+    linearised,
+    shares_are_met,
+)
 from skl_softmax._optimum._metric import Curvature, Metric
-from skl_softmax._optimum._newton_move import Move, Objective, System, newton
+from skl_softmax._optimum._newton_move import Move, Objective, Point, System, newton
 from skl_softmax._optimum._proximal_move import ProximalNewton
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
+from skl_softmax._softmax import Floats
 
 _FIRST_DAMPING = 1e-3  # of C; goes up and down by 4 from there on
+_MOST_DAMPING = 1e6
 _WARM_DAMPING = 1e-5  # the same from a fitted model, which may already be the optimum
 _FLOOR = 1e-4  # of C / K, in the metric of a class that hardly any row is undecided about
 _POOR, _GOOD = 0.25, 0.75  # share of a promise kept, at which damping goes up and down
@@ -33,6 +41,8 @@ _POOR, _GOOD = 0.25, 0.75  # share of a promise kept, at which damping goes up a
 _SETTLED = 5  # believed in a row: enough, whatever there was before
 _CAUTION = 10.0  # times the estimate meanwhile
 _PRODUCTS_A_METRIC = 12  # after so many with the Hessian the curvature is another
+_NEAR = 0.05  # share of F gained by a full step, below which moves need no damping
+_LAST, _LEFT = 3.0, 0.3  # in tol F: a promise that may be the last, what CG may leave then
 _SAMPLE = 4096  # rows whose optimum is a start, where there are 4 times as many
 _SAMPLE_GAP = 1e-2  # how near it is near enough: about what the sample itself is off
 _SAMPLE_EPOCHS = 10
@@ -62,13 +72,17 @@ class Newton:
         penalty: Penalty,
         start: Parameters,
         rng: np.random.RandomState,
+        tol: float,
         from_sample: bool = False,
     ) -> None:
         self.t = 0
+        self._tol = tol
+        self._bound = 0.0  # F* is at least so much
         self._dtype = start.coef.dtype
         self._rows, self._rng = rows, rng
         self._outlying = bool(rows.trust.min() < 1)
         self._objective = Objective(rows, penalty)
+        self._penalised = penalty != Penalty()
         self._n_classes = start.coef.shape[1]
         self._curvature = Curvature(rows, self._n_classes, penalty.l2, not penalty.l1, rng)
         self._metric: Metric | None = None
@@ -87,6 +101,7 @@ class Newton:
             else None
         )
         self._damping = _FIRST_DAMPING if self._at_zero else _WARM_DAMPING
+        self._near = False
         self._believed, self._doubted = _SETTLED, 0  # estimates in a row, the latest of each kind
         self.gap = self._point.F
 
@@ -98,7 +113,7 @@ class Newton:
         """
         index, w = self._curvature.draw(self._rows.trusted, _SAMPLE)
         some = self._rows.some(index, w / w.mean())
-        learner = Newton(some, self._objective.penalty, start, self._rng)
+        learner = Newton(some, self._objective.penalty, start, self._rng, self._tol)
         for _ in range(_SAMPLE_EPOCHS):
             learner.epoch()
             if learner.gap <= _SAMPLE_GAP * learner.objective:
@@ -121,7 +136,12 @@ class Newton:
 
         The curvature of an outlying row goes from all to nothing when the row is fitted.
         """
-        return self._products_before == 0 or not self._outlying
+        return self._penalised or self._products_before == 0 or not self._outlying
+
+    def know(self, F: float) -> None:
+        """The objective of a better point than any found here."""
+        self.gap = max(self.gap - (self._point.F - F), float(np.spacing(F)))
+        self._point.F = F
 
     def renew_metric(self) -> None:
         """Let the next move have a metric of its own point."""
@@ -134,15 +154,32 @@ class Newton:
         b -= b.mean()  # which the softmax does not see
         return Parameters(W.astype(self._dtype, order="C"), b.astype(self._dtype))
 
+    def balance(self) -> None:
+        """Give every class its share of the probability, by the intercepts alone."""
+        point, y, weight = self._point, self._rows.y, self._rows.weight
+        if not self._rows.fit_intercept or shares_are_met(point.g, y, weight):
+            return
+        b = balanced_intercepts(point.scores, y, weight)
+        if b.any():
+            moved = self._objective.at(point.W, point.b + b)
+            if moved.F < point.F:
+                self.gap = max(self.gap - (point.F - moved.F), float(np.spacing(moved.F)))
+                self._point = moved
+
     def epoch(self) -> None:
         """One move."""
         with np.errstate(all="ignore"):  # what overflows is not kept
             if self._proximal is not None:
                 self._point, gap = self._proximal.move(self._point)
+                self._bound = max(self._bound, self._point.F - gap)
                 self.t += 1
             else:
                 gap = self._newton().gap
-        self.gap = min(self._cautious(gap), self._point.F)
+        F = self._point.F
+        if self._penalised:
+            self.gap = max(F - self._bound, float(np.spacing(F)))  # 0 would be more than is known
+        else:
+            self.gap = min(self._cautious(gap), F)
 
     def _cautious(self, gap: float) -> float:
         """What an estimate is worth after those before it; trust returns as slowly as it left."""
@@ -157,10 +194,17 @@ class Newton:
         return gap if settled else _CAUTION * gap
 
     def _newton(self) -> Move:
-        system = System(self._fresh_metric(), self._damping)
+        before = self._point
+        near = self._near and self._penalised
+        damping = 0.0 if near else self._damping
+        last, left = _LAST * self._tol * before.F, _LEFT * self._tol * before.F
+        system = System(self._fresh_metric(), damping, last, left)
         self._products_before = self._products
-        move = newton(self._objective, self._point, system)
+        move = newton(self._objective, before, system)
         self._products += move.products
+        self._near = bool(move.gained < _NEAR * before.F and move.length == 1)
+        if self._penalised and move.full is not None and move.promised <= last:
+            self._certify(before, *move.full)
         self._point = move.point
         self._at_zero = False
         if move.length:
@@ -169,10 +213,17 @@ class Newton:
             self._metric = None
         kept = move.gained / max(move.promised * (1 - move.damped), 1e-300)
         if kept < _POOR:
-            self._damping *= 4
+            self._damping = min(4 * self._damping, _MOST_DAMPING)
         elif kept > _GOOD:
             self._damping = max(self._damping / 4, 1e-12)
         return move
+
+    def _certify(self, before: Point, W: Floats, U: Floats, F: float) -> None:
+        """A bound from the full step of a move, which may not be where it led."""
+        rows = self._rows
+        Q = linearised(before.residual, U, rows.y, rows.weight)
+        gap = duality_gap(rows, self._objective.penalty, W, before.scores + U, Q)
+        self._bound = max(self._bound, F - gap)
 
     def _fresh_metric(self) -> Metric:
         """The metric of the classes' own curvature; an old one while it is good enough."""

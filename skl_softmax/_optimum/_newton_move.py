@@ -21,6 +21,7 @@ from skl_softmax._softmax import Floats
 
 _FORCING = 0.1  # share of the energy r^T P r at which CG stops
 _MAX_CG = 20
+_MAX_CG_LAST = 100  # products, where what CG leaves decides what the gap is known to be
 _ARMIJO = 0.1  # share of the slope that a step must gain
 _MAX_TRIALS = 30
 _MOST_DAMPED = 0.1  # share of a promise that the damping may have taken for it to be believed
@@ -75,6 +76,8 @@ class System:
 
     metric: Callable[[Floats, Floats], tuple[Floats, Floats]]  # P, a projection times it
     damping: float
+    last: float = 0.0  # a move that promises no more than this may be the last one needed:
+    left: float = np.inf  # so CG goes on until |r|^2 / (2 l2) is below this
 
 
 @dataclass
@@ -88,6 +91,7 @@ class Move:
     products: int  # with the Hessian
     gained: float = 0.0
     damped: float = 0.0  # share of the promise that the damping took
+    full: tuple[Floats, Floats, float] | None = None  # W, change of the scores and F at length 1
 
     @property
     def gap(self) -> float:
@@ -111,8 +115,9 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
     rows = objective.rows
     D, e, promised, rest, products = solve(objective, point, point.G, system)
     slope = float(np.vdot(point.G, D) + point.g @ e)
-    if not slope < 0:
-        return Move(point, promised, rest, 0.0, products)
+    if not (slope < 0 and promised > 0):  # at the optimum
+        here = (point.W, np.zeros_like(point.scores), point.F)
+        return Move(point, promised, rest, 0.0, products, full=here)
     U = rows.all_scores(D, e)
     R = np.empty_like(U)
     # Of the model's energy at its minimum, which is what it promises, the damping's part is no
@@ -129,13 +134,14 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
         return objective.penalised(loss, point.W + t * D), loss
 
     t, found = 1.0, objective_at(1.0)
+    full = (point.W + D, U, found[0])
     for _ in range(_MAX_TRIALS):
         if found[0] <= point.F + _ARMIJO * t * slope and found[0] < point.F:
             break
         t = shorter(t, slope, point.F - found[0])
         found = objective_at(t)
     else:
-        return Move(point, promised, rest, 0.0, products, damped=damped)
+        return Move(point, promised, rest, 0.0, products, damped=damped, full=full)
     if t == 1 and point.F - found[0] > _MORE * promised * (1 - damped):
         for longer in _LONGER:
             tried = objective_at(longer)
@@ -143,15 +149,15 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
                 objective_at(t)
                 break
             t, found = longer, tried
-    U *= U.dtype.type(t)
-    U += point.scores
-    new = objective.known(point.W + t * D, point.b + t * e, U, R, found[1])
-    return Move(new, promised, rest, t, products, point.F - new.F, damped)
+    Z = point.scores + U.dtype.type(t) * U
+    new = objective.known(point.W + t * D, point.b + t * e, Z, R, found[1])
+    return Move(new, promised, rest, t, products, point.F - new.F, damped, full)
 
 
 def shorter(t: float, slope: float, gained: float) -> float:
     """The minimum of the parabola through slope and value, within a tenth and a half of t."""
-    curved = -slope * t * t / (2 * (-gained - slope * t)) if np.isfinite(gained) else 0.0
+    above = -gained - slope * t  # the tangent; at an optimum both may be 0
+    curved = -slope * t * t / (2 * above) if np.isfinite(gained) and above > 0 else 0.0
     return min(max(curved, 0.1 * t), 0.5 * t)
 
 
@@ -168,7 +174,15 @@ def solve(
     V, v = Y, z
     energy = first = float(np.vdot(R, Y) + c @ z)
     promised, products = 0.0, 0
-    while products < _MAX_CG and energy > _FORCING * first:
+
+    def goes_on() -> bool:
+        if products < _MAX_CG and energy > _FORCING * first:
+            return True
+        may_be_last = 0 < promised <= system.last and products < _MAX_CG_LAST
+        l2 = objective.penalty.l2
+        return may_be_last and energy > 0 and float(np.vdot(R, R)) > 2 * l2 * system.left
+
+    while goes_on():
         H, h = objective.rows.curvature(point.residual, V, v, system.damping)
         H += objective.penalty.l2 * V
         curved = float(np.vdot(V, H) + v @ h)

@@ -37,12 +37,13 @@ import numpy as np
 from scipy.linalg import LinAlgError, blas, cho_factor, cho_solve
 
 from skl_softmax._optimum import _kernels
+from skl_softmax._optimum._certificate import duality_gap, linearised
 from skl_softmax._optimum._metric import Curvature
 from skl_softmax._optimum._newton_move import Objective, Point, System, shorter, solve
 from skl_softmax._softmax import Codes, Floats
 
 _FIRST_DAMPING = 1e-3  # of columns of deviation 1; divided or multiplied by 4 from there on
-_RIDGE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-5}  # of H's diagonal
+_RIDGE = {np.dtype(np.float64): 1e-15, np.dtype(np.float32): 1e-5}  # of H's diagonal
 _FEW = 1000  # weights in a part of the working set; all are taken up to twice the support,
 _MOST = 2500  # and so many: H takes 50 MB, as the metrics of 10 classes and 784 features do
 _FLOAT64_COST = 2e9  # products n m^2 up to which H is computed in float64
@@ -53,6 +54,9 @@ _SWEEPS, _SWEEP_TOL = 100, 1e-3  # else: a rough solution does not overshoot
 _ROUNDS, _ROUND_SWEEPS, _ROUND_TOL = 8, 20, 1e-2
 _ARMIJO = 0.01  # share of the slope that a step must gain
 _POOR, _GOOD = 0.25, 0.45  # share of the slope gained; a model that is exact gains half
+_MOST_DAMPING = 1e6
+_SOLVED = 0.05  # share of a promise that a model may have left; a damped one is easier
+_ONWARD = 64  # divides the damping near the optimum, where it is all that slows a move down
 _MAX_TRIALS = 40
 _TO_COME = 5  # times what a turn of all parts of the working set gains at the last moves' rate
 _STALE = 0.1  # share that F fell by since the metric for polishing was built
@@ -89,20 +93,27 @@ class ProximalNewton:
         features, classes, share = self._working_set(point)
         precise = self._near
         step = self._step(point, features, classes, precise)
-        new, t, slope = self._line(point, step)
+        new, t, slope, U = self._line(point, step)
+        gap = self._gap(point, new, t, U) if precise else np.inf
         gained = point.F - new.F
-        if t == 1 and gained > _GOOD * slope:
-            self._damping /= 4
-        elif t < 0.5 or gained < _POOR * slope:
-            self._damping *= 4
-        foretold = foretell(step, gained) if precise else np.inf
+        unsolved = precise and step.rest > _SOLVED * step.promised
+        if t == 1 and gained > _GOOD * slope and not unsolved:
+            self._damping /= _ONWARD if precise else 4
+        elif slope and (unsolved or t < 0.5 or gained < _POOR * slope):
+            self._damping = min(4 * self._damping, _MOST_DAMPING)
         if share < 1:
-            new, polished = self._polish(new)
+            new, gap = self._polish(new)
             gained = point.F - new.F
-            self._gained = max(gained, 0.5 * self._gained)
-            foretold = max(foretold / share, polished, _TO_COME * self._gained / share)
         self._near = gained < _NEAR * point.F
-        return new, min(foretold, duality_gap(self.objective, new))
+        return new, gap
+
+    def _gap(self, point: Point, new: Point, t: float, U: Floats) -> float:
+        """By the predictions of a full step's model; of a shorter one's end, by those there."""
+        rows = self.objective.rows
+        if t < 1:
+            point, U = new, np.zeros_like(U)
+        Q = linearised(point.residual, U, rows.y, rows.weight)
+        return duality_gap(rows, self.objective.penalty, new.W, new.scores, Q)
 
     def _working_set(self, point: Point) -> tuple[Codes, Codes, float]:
         """Features and classes of the weights to move, by class, and their share of all such."""
@@ -131,8 +142,10 @@ class ProximalNewton:
         reach = np.concatenate([penalty.l1 * scale, free])
         at = np.diag_indices(len(H))
         H[at] *= 1 + _RIDGE[rows.dtype]
-        H[at] += self._damping + 1e-12
+        H[at] += self._damping + 1e-15
         H[:m, :m][np.diag_indices(m)] += penalty.l2 * scale**2
+        if len(point.b) > 2:
+            _hold_shifts(H, features, classes, len(point.b))
         promised, rest = minimise(H, reach, w, g, precise)
         W, e = point.W.copy(), np.zeros_like(point.b)
         W[features, classes] = w[:m] * scale
@@ -186,8 +199,8 @@ class ProximalNewton:
         H *= stride / rows.n
         return H
 
-    def _line(self, point: Point, step: Step) -> tuple[Point, float, float]:
-        """The point that backtracking finds, the length and minus the slope."""
+    def _line(self, point: Point, step: Step) -> tuple[Point, float, float, Floats]:
+        """The point that backtracking finds, the length, minus the slope, the change of scores."""
         penalty, e = self.objective.penalty, step.e
         if len(e) == 2:
             step.W[:, 1], e[1] = -step.W[:, 0], -e[0]
@@ -195,7 +208,7 @@ class ProximalNewton:
         slope = float(np.vdot(point.G, D) + point.g @ e)
         slope += penalty.l1 * float(np.abs(step.W).sum() - np.abs(point.W).sum())
         if not slope < 0:
-            return point, 0.0, 0.0
+            return point, 0.0, 0.0, np.zeros_like(point.scores)
         U = self.objective.rows.all_scores(D, e)
         t = 1.0
         for _ in range(_MAX_TRIALS):
@@ -205,9 +218,9 @@ class ProximalNewton:
             gained = point.F - self.objective.penalised(loss, W)
             if gained > 0 and gained >= -_ARMIJO * t * slope:
                 W = least_shift(W, penalty.l2, penalty.l1)
-                return self.objective.known(W, point.b + t * e, Z, R, loss), t, -slope
+                return self.objective.known(W, point.b + t * e, Z, R, loss), t, -slope, U
             t = shorter(t, slope, gained)
-        return point, 0.0, -slope
+        return point, 0.0, -slope, U
 
     def _polish(self, point: Point) -> tuple[Point, float]:
         """A damped Newton-CG step on the support, and the gap that it foretells there."""
@@ -220,13 +233,13 @@ class ProximalNewton:
         W = point.W + D
         W[W * sign < 0] = 0
         step = Step(W, e, promised, rest)
-        new, _, _ = self._line(point, step)
+        new, t, _, U = self._line(point, step)
         gained = point.F - new.F
         if gained > 0.75 * promised:
             self._polish_damping /= 4
         elif gained < 0.25 * promised:
-            self._polish_damping *= 4
-        return new, foretell(step, gained)
+            self._polish_damping = min(4 * self._polish_damping, _MOST_DAMPING)
+        return new, self._gap(point, new, t, U)
 
     def _metric_on(
         self, point: Point, sign: Floats
@@ -293,11 +306,7 @@ def _newton_on_support(H: Floats, reach: Floats, w: Floats, g: Floats) -> bool:
     sign = np.where(reach[S] > 0, np.sign(w[S]), 0)
     if len(S) == 0:
         return True
-    try:
-        factor = cho_factor(H[np.ix_(S, S)], lower=True, overwrite_a=True)
-    except LinAlgError:
-        return False
-    step = cho_solve(factor, g[S] + reach[S] * sign)
+    step = _solved(H[np.ix_(S, S)], g[S] + reach[S] * sign)
     t = 1.0
     while t > 1e-3:
         new = w[S] - t * step
@@ -315,6 +324,36 @@ def _newton_on_support(H: Floats, reach: Floats, w: Floats, g: Floats) -> bool:
     return False
 
 
+def _solved(A: Floats, b: Floats) -> Floats:
+    """``A^-1 b`` by Cholesky of unit diagonal; the unit raised until it succeeds."""
+    unit = 1 / np.sqrt(np.diagonal(A))
+    A = A * unit * unit[:, None]
+    extra = 0.0
+    while True:
+        A[np.diag_indices(len(A))] = 1 + extra
+        try:
+            factor = cho_factor(A, lower=True)
+        except LinAlgError:
+            extra = 10 * extra or _RIDGE[A.dtype]
+        else:
+            return np.asarray(unit * cho_solve(factor, unit * b))
+
+
+def _hold_shifts(H: Floats, features: Codes, classes: Codes, n_classes: int) -> None:
+    """Give H curvature, in place, where a feature's or the intercepts' weights all shift alike.
+
+    The softmax does not see that. `least_shift` finds the shift afterwards.
+    """
+    m = len(features)
+    at = np.full((features.max(initial=0) + 1, n_classes), -1)
+    at[features, classes] = np.arange(m)
+    groups = at[(at >= 0).all(axis=1)]
+    if len(H) > m:
+        groups = np.vstack([groups, np.arange(m, len(H))])
+    size = H[groups, groups].mean(axis=1)
+    H[groups[:, :, None], groups[:, None, :]] += size[:, None, None]
+
+
 def least_shift(W: Floats, l2: float, l1: float) -> Floats:
     """Each row less the shift c that makes ``l2/2 |w - c|^2 + l1 |w - c|_1`` least.
 
@@ -330,32 +369,3 @@ def least_shift(W: Floats, l2: float, l1: float) -> Floats:
         zeros = np.zeros((len(W), (K + 1) % 2))
     c = np.median(np.concatenate([W, zeros], axis=1), axis=1, keepdims=True)
     return np.asarray(W - c)
-
-
-def foretell(step: Step, gained: float) -> float:
-    """Estimate of the gap after a step, from how well its model foretold the decrease."""
-    return max(5 * abs(step.promised - gained), 5 * step.rest, 0.5 * gained)
-
-
-def duality_gap(objective: Objective, point: Point) -> float:
-    """The least of the bounds above."""
-    rows, l1, l2 = objective.rows, objective.penalty.l1, objective.penalty.l2
-    G = point.G - l2 * point.W
-    s = rows.weight.astype(np.float64)
-    P = point.residual / s[:, None]
-    rest = -P[np.arange(rows.n), rows.y]  # 1 - p_y
-    P[np.arange(rows.n), rows.y] += 1
-    h = s @ np.maximum(P * (1 - P), 0) / rows.n
-    fixed = objective.penalty.of(point.W)
-    fixed += float((point.g**2 / np.maximum(h, 1e-300)).sum())
-    inner, size = float(np.vdot(point.W, G)), np.abs(G)
-
-    def bound(tau: float) -> float:
-        q = 1 - tau * rest
-        kl = tau * rest * np.log(tau) + q * np.log(q / np.maximum(1 - rest, 1e-300))
-        over = np.maximum(tau * size - l1, 0)
-        conjugate = float(np.vdot(over, over)) / (2 * l2) if l2 else 0.0
-        return float(s @ kl) / rows.n + fixed + tau * inner + conjugate
-
-    feasible = min(1.0, l1 / max(float(size.max()), 1e-300))
-    return min(bound(feasible + (1 - feasible) * share) for share in (_TAUS if l2 else _TAUS[:1]))

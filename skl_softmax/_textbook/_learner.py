@@ -59,7 +59,7 @@ class TextbookFit:
         state = replace(self._state)
         return self._stored(self._iterate.copy(), self._memory.copy(), state), state
 
-    def given_away(self) -> tuple[Parameters, State]:
+    def finished(self) -> tuple[Parameters, State]:
         """The same, without a copy: the end of this learner."""
         return self._stored(self._iterate, self._memory, self._state), self._state
 
@@ -89,7 +89,7 @@ class TextbookStream:
     def learn(self, params: Parameters, state: State, data: Rows) -> Learnt:
         learner = TextbookFit(self.method, params, state.copy(), data)
         learner.epoch()
-        return Learnt(*learner.given_away(), learner.objective)
+        return Learnt(*learner.finished(), learner.objective)
 
     def with_classes(
         self, params: Parameters, state: State, position: Codes

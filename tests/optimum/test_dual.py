@@ -520,9 +520,13 @@ def test_gaps_begin_anew_where_leverages_are_cut_down(text):
     assert engine.gaps == [engine.gap]
 
 
-def test_uncertain_where_a_row_outlies(text):
-    """A row so long that its features are held back makes the gap an estimate, no certificate."""
-    assert text.engine().certain
-    text.X.data[: text.X.indptr[1]] *= 1e6
-    assert not text.engine().certain
-    assert text.engine(Penalty(l1=1e-3)).certain is False
+def test_a_gap_is_a_bound_once_it_is_exact(text):
+    """What an epoch meets is an estimate; with a penalty `parameters` makes a bound of it."""
+    found = text.engine()
+    found.epoch()
+    assert not found.certain
+
+    found.parameters()
+
+    assert found.certain
+    assert found.gap > 0

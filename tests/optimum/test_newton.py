@@ -29,7 +29,7 @@ def engine(X, y, l2=1e-3, l1=0.0, weight=None, rows=None, fit_intercept=True, st
         start = Parameters(np.zeros((X.shape[1], K), X.dtype), np.zeros(K, X.dtype))
     rng = np.random.RandomState(seed)
     rows = CentredRows(X, y, weight, rows, fit_intercept)
-    return Newton(rows, Penalty(l2, l1), start, rng)
+    return Newton(rows, Penalty(l2, l1), start, rng, 1e-3)
 
 
 def fitted(*args, tol=1e-4, moves=200, **kwargs):
@@ -288,7 +288,7 @@ def test_wide():
 @pytest.mark.parametrize(("n_doubted", "n_waited"), [(1, 1), (3, 3), (9, 4)])
 def test_trust_returns_as_slowly_as_it_was_lost(n_doubted, n_waited, monkeypatch):
     """As many models as could not be believed must be before an estimate counts, at most 5."""
-    engine_ = engine(*blobs())
+    engine_ = engine(*blobs(), l2=0.0)
     move = type("Move", (), {})()
     monkeypatch.setattr(engine_, "_newton", lambda: move)
     found = []
@@ -301,7 +301,7 @@ def test_trust_returns_as_slowly_as_it_was_lost(n_doubted, n_waited, monkeypatch
 
 def test_one_lucky_model_is_not_believed(monkeypatch):
     """After a model that foretold nothing, it takes some that foretell the decrease."""
-    engine_ = engine(*blobs())
+    engine_ = engine(*blobs(), l2=0.0)
     gaps = iter([0.1, np.inf] + 5 * [1e-9])
     move = type("Move", (), {})()
     monkeypatch.setattr(engine_, "_newton", lambda: move)
