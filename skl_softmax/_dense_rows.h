@@ -3,6 +3,7 @@
      rows_scores    z[i, k] = sum_j x_i[j] w[k, j]
      rows_update    w[k, j] = decay * w[k, j] - sum_i s[i, k] x_i[j]
      rows_gram      g[i, r] = sum_j x_i[j] x'_r[j] for r <= i
+     rows_centred   x'_i[j] = x_i[j] - m[j] and S[j] x'_i[j]
 
    x_i begins at X + rows[i] * stride, the weights of class k at w + k * between.
 
@@ -125,24 +126,26 @@ FOR_EVERY_CPU static void scores_block(const REAL *const *x, const REAL *w, ptrd
         scores_tiles(x, w, between, n_features, n_classes, 1, z, z_stride, next);
 }
 
-/* Scores of the first n_rows of rows[0], ..., rows[n_known - 1]. */
+/* Scores of the first n_rows of rows[0], ..., rows[n_known - 1], or of what became of them: n_rows
+   rows side by side in `copy`, unless it is null. */
 static void OF_TYPE(rows_scores)(
     const REAL *X, ptrdiff_t stride, const ptrdiff_t *rows, ptrdiff_t n_rows, ptrdiff_t n_known,
-    const REAL *w, ptrdiff_t between, ptrdiff_t n_features, ptrdiff_t n_classes, REAL *z) {
+    const REAL *copy, const REAL *w, ptrdiff_t between, ptrdiff_t n_features, ptrdiff_t n_classes, REAL *z) {
     const REAL *x[SCORE_ROWS], *next[SCORE_ROWS];
-    ptrdiff_t i = 0;
+    ptrdiff_t i = 0, ahead = copy ? n_rows : 2 * SCORE_ROWS;
     for (; i + SCORE_ROWS <= n_rows; i += SCORE_ROWS) {
         for (int r = 0; r < SCORE_ROWS; r++) {
-            ptrdiff_t later = i + r + 2 * SCORE_ROWS;
-            x[r] = X + rows[i + r] * stride;
+            ptrdiff_t later = i + r + ahead;
+            x[r] = copy ? copy + (i + r) * n_features : X + rows[i + r] * stride;
             next[r] = X + rows[later < n_known ? later : n_known - 1] * stride;
         }
         scores_block(x, w, between, n_features, n_classes, SCORE_ROWS, z + i * n_classes, n_classes,
                      next);
     }
     for (; i < n_rows; i++) {
-        x[0] = X + rows[i] * stride;
-        next[0] = X + rows[i + 1 < n_known ? i + 1 : i] * stride;
+        ptrdiff_t later = i + (copy ? n_rows : 1);
+        x[0] = copy ? copy + i * n_features : X + rows[i] * stride;
+        next[0] = X + rows[later < n_known ? later : n_known - 1] * stride;
         scores_block(x, w, between, n_features, n_classes, 1, z + i * n_classes, n_classes, next);
     }
 }
@@ -238,6 +241,30 @@ FOR_EVERY_CPU static void OF_TYPE(rows_update)(
         x[0] = X + rows[i] * stride;
         update_block(x, w, between, n_features, n_classes, 1, decay, s + i * n_classes, x);
         decay = 1;
+    }
+}
+
+/* Rows less a centre, side by side, and unless `scaled` is null S times that. Scores of few classes
+   have not fetched all of the rows: here a row is fetched while some before it are centred. */
+FOR_EVERY_CPU static void OF_TYPE(rows_centred)(
+    const REAL *X, ptrdiff_t stride, const ptrdiff_t *rows, ptrdiff_t n_rows,
+    const REAL *centre, const REAL *pace, ptrdiff_t n_features, REAL *centred, REAL *scaled) {
+    for (ptrdiff_t i = 0; i < n_rows; i++, centred += n_features) {
+        const REAL *x = X + rows[i] * stride;
+        ptrdiff_t later = i + SCORE_ROWS;
+        const REAL *next = X + rows[later < n_rows ? later : n_rows - 1] * stride;
+        ptrdiff_t j = 0;
+        for (; j + LANES <= n_features; j += LANES) {
+            FETCH(next + j);
+            Vector away = LOAD(x + j) - LOAD(centre + j);
+            *(AnyVector *)(centred + j) = away;
+            if (scaled) *(AnyVector *)(scaled + j) = LOAD(pace + j) * away;
+        }
+        for (; j < n_features; j++) {
+            centred[j] = x[j] - centre[j];
+            if (scaled) scaled[j] = pace[j] * centred[j];
+        }
+        if (scaled) scaled += n_features;
     }
 }
 

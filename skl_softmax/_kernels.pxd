@@ -101,11 +101,18 @@ cdef inline double softmax_residual(
     return weight * ((logf(total) if floating is float else log(total)) - z_label)
 
 
-# Products of dense rows with class-major weights; `_dense_rows.h` says what they compute.
+# Products of dense rows with class-major weights; `_dense_rows.h` says what they compute. Scores
+# are those of the rows of X, or of what became of them in a copy of the block.
 cdef void rows_scores(
     const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
     Py_ssize_t n_known, const floating *coef, Py_ssize_t between, Py_ssize_t n_features,
     Py_ssize_t n_classes, floating *scores,
+) noexcept nogil
+
+cdef void copied_scores(
+    const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+    Py_ssize_t n_known, const floating *copy, const floating *coef, Py_ssize_t between,
+    Py_ssize_t n_features, Py_ssize_t n_classes, floating *scores,
 ) noexcept nogil
 
 cdef void rows_update(
@@ -117,4 +124,10 @@ cdef void rows_update(
 cdef void rows_gram(
     const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
     const floating *others, Py_ssize_t n_features, floating *gram,
+) noexcept nogil
+
+cdef void rows_centred(
+    const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+    const floating *centre, const floating *pace, Py_ssize_t n_features, floating *centred,
+    floating *scaled,
 ) noexcept nogil

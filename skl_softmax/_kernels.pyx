@@ -17,13 +17,13 @@ from libc.math cimport exp, log1p
 cdef extern from "_dense_rows.h" nogil:
     void rows_scores_float(
         const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
-        Py_ssize_t n_known, const float *coef, Py_ssize_t between, Py_ssize_t n_features,
-        Py_ssize_t n_classes, float *scores,
+        Py_ssize_t n_known, const float *copy, const float *coef, Py_ssize_t between,
+        Py_ssize_t n_features, Py_ssize_t n_classes, float *scores,
     )
     void rows_scores_double(
         const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
-        Py_ssize_t n_known, const double *coef, Py_ssize_t between, Py_ssize_t n_features,
-        Py_ssize_t n_classes, double *scores,
+        Py_ssize_t n_known, const double *copy, const double *coef, Py_ssize_t between,
+        Py_ssize_t n_features, Py_ssize_t n_classes, double *scores,
     )
     void rows_update_float(
         const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
@@ -42,6 +42,16 @@ cdef extern from "_dense_rows.h" nogil:
     void rows_gram_double(
         const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
         const double *others, Py_ssize_t n_features, double *gram,
+    )
+    void rows_centred_float(
+        const float *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        const float *centre, const float *pace, Py_ssize_t n_features, float *centred,
+        float *scaled,
+    )
+    void rows_centred_double(
+        const double *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+        const double *centre, const double *pace, Py_ssize_t n_features, double *centred,
+        double *scaled,
     )
 
 cdef enum:
@@ -109,13 +119,24 @@ cdef void rows_scores(
     Py_ssize_t n_known, const floating *coef, Py_ssize_t between, Py_ssize_t n_features,
     Py_ssize_t n_classes, floating *scores,
 ) noexcept nogil:
+    copied_scores(
+        X, stride, rows, n_rows, n_known, <const floating *>NULL, coef, between, n_features,
+        n_classes, scores,
+    )
+
+
+cdef void copied_scores(
+    const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+    Py_ssize_t n_known, const floating *copy, const floating *coef, Py_ssize_t between,
+    Py_ssize_t n_features, Py_ssize_t n_classes, floating *scores,
+) noexcept nogil:
     if floating is float:
         rows_scores_float(
-            X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, scores
+            X, stride, rows, n_rows, n_known, copy, coef, between, n_features, n_classes, scores
         )
     else:
         rows_scores_double(
-            X, stride, rows, n_rows, n_known, coef, between, n_features, n_classes, scores
+            X, stride, rows, n_rows, n_known, copy, coef, between, n_features, n_classes, scores
         )
 
 
@@ -142,3 +163,14 @@ cdef void rows_gram(
         rows_gram_float(X, stride, rows, n_rows, others, n_features, gram)
     else:
         rows_gram_double(X, stride, rows, n_rows, others, n_features, gram)
+
+
+cdef void rows_centred(
+    const floating *X, Py_ssize_t stride, const Py_ssize_t *rows, Py_ssize_t n_rows,
+    const floating *centre, const floating *pace, Py_ssize_t n_features, floating *centred,
+    floating *scaled,
+) noexcept nogil:
+    if floating is float:
+        rows_centred_float(X, stride, rows, n_rows, centre, pace, n_features, centred, scaled)
+    else:
+        rows_centred_double(X, stride, rows, n_rows, centre, pace, n_features, centred, scaled)

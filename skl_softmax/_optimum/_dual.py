@@ -26,6 +26,10 @@ Features with ``M_j = l2`` have no proximal term, and where all are such this ga
 The others' centres C move to W between passes (proximal point method, Rockafellar, SIAM J. Control
 Optim. 14, 1976) with Nesterov's momentum; `_excess` estimates what F is away from its optimum on
 their account.
+
+With an intercept, x_i above stands for ``x_i - m`` and b for ``b + m W``, which is the same model:
+``m`` holds the means of all columns of a dense X, and of the mostly non-zero ones of a CSR one.
+Then columns far from 0 are as easy as others. Rows are centred as they are visited.
 """
 
 from typing import Any
@@ -74,6 +78,12 @@ _REMAINING = 10.0  # how far the optimum is, in moves of the centre: 0 to 25 wer
 _STIFF = 1e4  # times l2: up to there the moves that remain were at most _REMAINING
 _START_SHARES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.0)
 _SAMPLE_ROWS = 1000  # give the entropy of all well enough to choose between these shares
+# Mostly non-zero columns that are fewer of the entries than this are centred only where the square
+# of a mean is more than this share of the column's mean square: at 3 deviations. 27 columns of
+# 20newsgroups, 14% of the entries, have less; with them centred, visits took 1.2 times as long, and
+# as many were needed. 3 columns with means of 3 deviations, beside 50 rare ones, cost up to a fifth
+# more epochs uncentred, of 10 deviations twice as many; 20 of 1.5 deviations five times as many.
+_MANY, _FAR = 0.25, 0.9
 _VISITED_TOGETHER = 12  # dense rows whose visits read and write the weights once; 8 to 24 are alike
 _BLOCK_ROWS = 256  # of dense rows, squared at a time
 _BALANCED_ROWS = 4096  # whose targets are moved for the classes to have their shares
@@ -88,7 +98,7 @@ class DualAscent:
 
     Parameters
     ----------
-    X : ndarray or CSR of shape (n_samples, n_features), float32 or float64
+    X : ndarray or CSR (indices sorted, none twice) of shape (n_samples, n_features), float32/64
     y : class codes, shape (n_samples,)
     weight : weights in the dtype of X, with mean 1 over ``rows``
     rows : positions of the rows that count
@@ -124,11 +134,11 @@ class DualAscent:
         self._penalty, self._rng = penalty, rng
         self._fit_intercept = fit_intercept
         self._dense = isinstance(X, np.ndarray)
-        self._leverages, self._squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
         self._measure_columns()
         leverage = _LEVERAGE if penalty.l2 else _LEVERAGE_UNPENALISED
         self._set_metric(_LEVERAGE_DENSE if self._dense else leverage)
-        self._best = np.vstack([start.coef, start.intercept]).astype(X.dtype, copy=False)
+        intercept = start.intercept + self._shift(start.coef)
+        self._best = np.vstack([start.coef, intercept]).astype(X.dtype, copy=False)
         if not fit_intercept:
             self._best[-1] = 0
         self._prepare_room(self._best.shape[1])
@@ -184,7 +194,13 @@ class DualAscent:
                 self._measure()
             else:
                 self._certify()
-        return Parameters(self._best[:-1].copy(), self._best[-1].copy())
+        intercept = self._best[-1] - self._shift(self._best[:-1])
+        return Parameters(self._best[:-1].copy(), intercept.astype(self._best.dtype))
+
+    def _shift(self, coef: Floats) -> Floats:
+        """``m W``, by which the intercept of centred rows is above that of the rows."""
+        found: Floats = self._mean.astype(np.float64) @ coef
+        return found
 
     def know(self, F: float) -> None:
         """The objective of a better point than any found here."""
@@ -196,7 +212,8 @@ class DualAscent:
         if not self._fit_intercept:
             return
         X, rows = self._X, self._rows
-        Z = scores(X, self._best[:-1], self._best[-1])[rows]
+        params = self.parameters()
+        Z = scores(X, params.coef, params.intercept)[rows]
         y, s = self._y[rows], self._weight[rows]
         R = Z.copy()
         residual(R, y, s)
@@ -250,34 +267,105 @@ class DualAscent:
         Returns by how much the sum of ``s KL`` has grown; `_visit` knows the targets as they were.
         """
         n = len(self._rows)
-        for stride in (max(1, n // _BALANCED_ROWS), 1):
+        for stride in sorted({max(1, n // _BALANCED_ROWS), 1}, reverse=True):
             rows = self._rows[::stride]
-            X, s = self._X[rows], self._weight[rows].astype(np.float64)
+            s = self._weight[rows].astype(np.float64)
             Q = self._q[rows].astype(np.float64)
             Q /= Q.sum(axis=1, keepdims=True)
             moved = Q.copy()
             if rebalance(moved, s, missing):
-                Z = scores(X, weights[:-1], weights[-1])
-                change = s[:, None] * (moved - Q)
-                G += (X.T @ change) / n
-                return divergence(moved, Z, s) - divergence(Q, Z, s)
+                return self._grown(rows, weights, G, Q, moved)
         return np.inf
 
-    def _measure_columns(self) -> None:
-        """Sum per column of ``s_i x_ij^2``, and the largest times the non-zeros of its row.
+    def _grown(self, rows: Codes, weights: Floats, G: Floats, Q: Floats, moved: Floats) -> float:
+        """The sum of ``s KL`` of targets that have moved, less that of what they were."""
+        W = weights[:-1].astype(np.float64)
+        b, grown, n = weights[-1] - self._shift(W), 0.0, len(self._rows)
+        change = self._weight[rows, None] * (moved - Q)
+        for start in range(0, len(rows), _BALANCED_ROWS):
+            block = slice(start, start + _BALANCED_ROWS)
+            X, s = self._X[rows[block]], self._weight[rows[block]].astype(np.float64)
+            Z = scores(X, W, b)
+            G += (X.T @ change[block]) / n
+            grown += divergence(moved[block], Z, s) - divergence(Q[block], Z, s)
+        G -= np.outer(self._mean, change.sum(axis=0)) / n
+        return grown
 
-        Of dense rows the mean, not the largest, times all columns.
+    def _measure_columns(self) -> None:
+        """``m``, and about it the sum of ``s_i x_ij^2`` per column, and its leverage.
+
+        That is, of dense rows, the mean of these squares times all columns; of CSR rows the largest
+        times the entries of its row.
         """
-        X, s, rows = self._X, self._weight, self._rows
-        if not self._dense:
-            _kernels.column_squares(
-                X.data, X.indices, X.indptr, s, rows, self._leverages, self._squares
-            )
-            return
+        if self._dense:
+            self._measure_dense_columns()
+        else:
+            self._measure_sparse_columns()
+
+    def _measure_sparse_columns(self) -> None:
+        """Columns that are mostly not zero are centred, where that is worth longer visits.
+
+        The squares of the others are about 0 at most twice those about the mean. Rows count by
+        their weights, so that repeated rows are centred like one of their weight.
+        """
+        X = self._X
+        mean = np.zeros(X.shape[1])
+        self._centre_columns(mean)
+        total, (first, present, away, squares, leverages) = self._moments()
+        if self._fit_intercept:
+            often = np.flatnonzero(2 * present > total)
+            share = present[often] / total
+            mean[often] = (first[often] + away[often] / present[often]) * share
+            many = present[often].sum() > _MANY * present.sum()
+            if many or np.any(total * mean**2 > _FAR * squares):
+                self._centre_columns(mean)
+                _, (*_, squares, leverages) = self._moments()
+        self._squares, self._leverages = squares.copy(), leverages.copy()
+
+    def _centre_columns(self, mean: Floats) -> None:
+        """What the kernels are told of ``m``, and room for a centred row."""
+        X = self._X
+        self._mean = mean.astype(X.dtype)
+        centred = np.flatnonzero(self._mean)
+        self._centring = np.append(centred, len(mean)).astype(X.indices.dtype), self._mean[centred]
+        longest = int(np.diff(X.indptr).max()) + len(centred)
+        self._row = np.empty(longest, X.indices.dtype), np.empty(longest, X.dtype)
+
+    def _moments(self) -> tuple[float, Floats]:
+        """The weight of the rows, and the moments of columns of centred rows, a row each."""
+        X = self._X
+        moments = np.zeros((X.shape[1], 5))
+        total = _kernels.column_moments(
+            X.data, X.indices, X.indptr, *self._centring, self._weight, self._rows, *self._row,
+            moments,
+        )  # fmt: skip
+        return total, moments.T
+
+    def _measure_dense_columns(self) -> None:
+        """All columns are centred.
+
+        Moments are in float64 and about the mean of the blocks before, at first that of the first
+        block (Chan, Golub & LeVeque, 1983): no digits are lost, and equal values have exactly 0.
+        """
+        X, rows, d, total = self._X, self._rows, self._X.shape[1], 0.0
+        mean, self._squares = np.zeros((2, d))
+        if self._fit_intercept:
+            some = rows[:_BLOCK_ROWS]
+            mean += X[some[0]]
+            mean += np.average(X[some] - mean, axis=0, weights=self._weight[some])
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = rows[start : start + _BLOCK_ROWS]
-            self._squares += s[block] @ X[block].astype(np.float64) ** 2
-        self._leverages = self._squares * (X.shape[1] / len(rows))
+            B, s = X[block] - mean, self._weight[block].astype(np.float64)
+            total += s.sum()
+            if self._fit_intercept:
+                moved = s @ B / total
+                mean += moved
+                self._squares -= total * moved**2
+            B *= B
+            self._squares += s @ B
+        self._mean = mean.astype(X.dtype)
+        self._squares += total * (mean - self._mean) ** 2
+        self._leverages = self._squares * (d / len(rows))
 
     def _prepare_room(self, n_classes: int) -> None:
         """What the kernels write into: scores and moves of a row, or of a block of dense rows.
@@ -287,13 +375,13 @@ class DualAscent:
         """
         X, size = self._X, _VISITED_TOGETHER if self._dense and not self._penalty.l1 else 1
         self._room = [np.empty((size, n_classes), X.dtype) for _ in range(2)]
-        if self._dense:
-            in_place = X.strides[1] == X.itemsize and X.strides[0] % X.itemsize == 0
+        if not self._dense:
+            self._room += self._row
+        else:
             self._room += [
                 np.empty((size, size), X.dtype),
                 np.arange(size),
-                np.empty((size, X.shape[1]), X.dtype),
-                np.empty((0 if in_place else size, X.shape[1]), X.dtype),
+                *(np.empty((size, X.shape[1]), X.dtype) for _ in range(2)),
             ]
 
     def _set_metric(self, leverage: float) -> None:
@@ -387,11 +475,11 @@ class DualAscent:
             coef = np.ascontiguousarray(coef.T)
             weights = np.empty(coef.shape if len(reach) else (0, 0), X.dtype)
             return _kernels.dual_dense(
-                X, self._y, self._weight, rows, step, coef, reach, self._pace,
+                X, self._mean, self._y, self._weight, rows, step, coef, reach, self._pace,
                 self._U.T, self._q, self._kl, weights, *self._room,
             )  # fmt: skip
         return _kernels.dual_csr(
-            X.data, X.indices, X.indptr, self._y, self._weight, rows, step,
+            X.data, X.indices, X.indptr, *self._centring, self._y, self._weight, rows, step,
             coef, reach, self._pace, self._U, self._q, self._kl, *self._room,
         )  # fmt: skip
 

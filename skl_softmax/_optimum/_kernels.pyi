@@ -6,19 +6,24 @@ from numpy.typing import NDArray
 _Float = TypeVar("_Float", np.float32, np.float64)
 _Index = TypeVar("_Index", np.int32, np.int64)
 
-def column_squares(
+def column_moments(
     data: NDArray[_Float],
     indices: NDArray[_Index],
     indptr: NDArray[_Index],
+    centred: NDArray[_Index],
+    centre: NDArray[_Float],
     weight: NDArray[_Float],
     rows: NDArray[np.intp],
-    largest: NDArray[np.floating],
-    total: NDArray[np.floating],
-) -> None: ...
+    columns: NDArray[_Index],
+    values: NDArray[_Float],
+    moments: NDArray[np.floating],
+) -> float: ...
 def dual_csr(
     data: NDArray[_Float],
     indices: NDArray[_Index],
     indptr: NDArray[_Index],
+    centred: NDArray[_Index],
+    centre: NDArray[_Float],
     y: NDArray[np.intp],
     weight: NDArray[_Float],
     rows: NDArray[np.intp],
@@ -31,9 +36,12 @@ def dual_csr(
     kl: NDArray[_Float],
     scores: NDArray[_Float],
     moved: NDArray[_Float],
+    columns: NDArray[_Index],
+    values: NDArray[_Float],
 ) -> tuple[float, float]: ...
 def dual_dense(
     X: NDArray[_Float],
+    centre: NDArray[_Float],
     y: NDArray[np.intp],
     weight: NDArray[_Float],
     rows: NDArray[np.intp],
@@ -49,8 +57,8 @@ def dual_dense(
     moved: NDArray[_Float],
     gram: NDArray[_Float],
     in_order: NDArray[np.intp],
+    centred: NDArray[_Float],
     scaled: NDArray[_Float],
-    gathered: NDArray[_Float],
 ) -> tuple[float, float]: ...
 def descend(
     H: NDArray[np.floating],

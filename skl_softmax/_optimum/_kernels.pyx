@@ -7,53 +7,113 @@ them. Letters: ``z`` scores of a row; ``d`` the displacement of its target; ``U`
 """
 
 from cython cimport floating
-from libc.math cimport exp, fabs, fabsf, fmax, log, logf
+from libc.math cimport exp, fabs, fabsf, log, logf
 from libc.stdint cimport int32_t, int64_t
 
 from skl_softmax._kernels cimport (
-    fast_exp, fast_log, fetch, highest, index_t, narrow, rows_gram, rows_scores, rows_update,
+    copied_scores, fast_exp, fast_log, fetch, highest, index_t, narrow, rows_centred, rows_gram,
+    rows_update,
 )
 
 
-def column_squares(
-    data, indices, indptr, weight, const Py_ssize_t[::1] rows, double[::1] largest,
-    double[::1] total,
-):
-    """Per column, the largest ``s_i x_ij^2 nnz_i`` (non-zeros of row i) and the sum ``s_i x_ij^2``.
+cdef inline Py_ssize_t centred_row(
+    const floating *data, const index_t *indices, Py_ssize_t size, const index_t *centred,
+    const floating *centre, Py_ssize_t n_centred, index_t *columns, floating *values,
+) noexcept nogil:
+    """Write the entries of a row less the centre, and return how many there are.
 
-    Both come filled with 0.
+    They are those that are stored and those of the ``centred`` columns, which, as the ``indices``,
+    are in order. A last one lies past the end.
+    """
+    cdef Py_ssize_t p, c = 0, n = 0
+    cdef index_t j, upcoming = centred[0]
+    cdef floating x
+    for p in range(size):
+        j = indices[p]
+        x = data[p]
+        if j >= upcoming:
+            while j > upcoming:
+                columns[n], values[n] = upcoming, -centre[c]
+                n += 1
+                c += 1
+                upcoming = centred[c]
+            if j == upcoming:
+                x -= centre[c]
+                c += 1
+                upcoming = centred[c]
+        columns[n], values[n] = j, x
+        n += 1
+    while c < n_centred:
+        columns[n], values[n] = centred[c], -centre[c]
+        n += 1
+        c += 1
+    return n
+
+
+def column_moments(
+    data, indices, indptr, centred, centre, weight, const Py_ssize_t[::1] rows, columns, values,
+    double[:, ::1] moments,
+):
+    """Moments of each column of rows, less the ``centre`` of some as in `dual_csr`.
+
+    They are the first non-zero, the weight of all, the sum of ``s_i x_ij`` about the first, the sum
+    of ``s_i x_ij^2`` and the largest of ``s_i x_ij^2 nnz_i`` (entries of row i), and come filled
+    with 0. Returns the weight of all rows; of a column without a zero it is the same to the last
+    bit.
     """
     if narrow(data) and narrow(indices):
-        return column_squares_of[float, int32_t](
-            data, indices, indptr, weight, rows, largest, total
+        return column_moments_of[float, int32_t](
+            data, indices, indptr, centred, centre, weight, rows, columns, values, moments
         )
     if narrow(data):
-        return column_squares_of[float, int64_t](
-            data, indices, indptr, weight, rows, largest, total
+        return column_moments_of[float, int64_t](
+            data, indices, indptr, centred, centre, weight, rows, columns, values, moments
         )
     if narrow(indices):
-        return column_squares_of[double, int32_t](
-            data, indices, indptr, weight, rows, largest, total
+        return column_moments_of[double, int32_t](
+            data, indices, indptr, centred, centre, weight, rows, columns, values, moments
         )
-    return column_squares_of[double, int64_t](data, indices, indptr, weight, rows, largest, total)
+    return column_moments_of[double, int64_t](
+        data, indices, indptr, centred, centre, weight, rows, columns, values, moments
+    )
 
 
-cdef column_squares_of(
+cdef column_moments_of(
     const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const floating[::1] weight, const Py_ssize_t[::1] rows,
-    double[::1] largest, double[::1] total,
+    const index_t[::1] centred, const floating[::1] centre, const floating[::1] weight,
+    const Py_ssize_t[::1] rows, index_t[::1] columns, floating[::1] values,
+    double[:, ::1] moments,
 ):
-    cdef Py_ssize_t r, i, j
-    cdef index_t p
-    cdef double square
+    cdef Py_ssize_t r, i, p, size
+    cdef double s, x, square, total = 0
+    cdef double *moment
+    cdef const index_t *column
+    cdef const floating *value
     with nogil:
         for r in range(rows.shape[0]):
             i = rows[r]
-            for p in range(indptr[i], indptr[i + 1]):
-                j = indices[p]
-                square = <double>weight[i] * data[p] * data[p]
-                total[j] += square
-                largest[j] = fmax(largest[j], square * (indptr[i + 1] - indptr[i]))
+            s = weight[i]
+            total += s
+            column, value, size = &indices[indptr[i]], &data[indptr[i]], indptr[i + 1] - indptr[i]
+            if centre.shape[0]:
+                size = centred_row(
+                    value, column, size, &centred[0], &centre[0], centre.shape[0], &columns[0],
+                    &values[0],
+                )
+                column, value = &columns[0], &values[0]
+            for p in range(size):
+                x = value[p]
+                if x == 0:
+                    continue
+                moment = &moments[column[p], 0]
+                if moment[1] == 0:
+                    moment[0] = x
+                square = s * x * x
+                moment[1] += s
+                moment[2] += s * (x - moment[0])
+                moment[3] += square
+                moment[4] = max(moment[4], square * size)
+    return total
 
 
 cdef inline floating dual_target(
@@ -105,11 +165,14 @@ cdef inline floating dual_target(
 
 
 def dual_csr(
-    data, indices, indptr, const Py_ssize_t[::1] y, weight, const Py_ssize_t[::1] rows, double step,
-    coef, reach, pace, U, q, kl, scores, moved,
+    data, indices, indptr, centred, centre, const Py_ssize_t[::1] y, weight,
+    const Py_ssize_t[::1] rows, double step, coef, reach, pace, U, q, kl, scores, moved, columns,
+    values,
 ):
     """Visits of `_dual` to ``rows``; returns the sums of ``s CE`` and ``s KL`` met.
 
+    ``centre`` is subtracted from the ``centred`` columns, which, as the indices of a row, are in
+    order; after the last comes ``n_features``. ``columns`` and ``values`` are room for a row of it.
     ``step`` is the same for all visits, or negative for that of the dual bound, where ``coef`` is
     ``U``. The last row of ``coef`` (whose soft threshold by ``reach``, if not empty, are the
     weights), of ``pace`` (``S``) and of ``U`` is the intercept's. ``kl`` gets the ``s KL`` that a
@@ -117,36 +180,40 @@ def dual_csr(
     """
     if narrow(data) and narrow(indices):
         return dual_csr_of[float, int32_t](
-            data, indices, indptr, y, weight, rows, step, coef, reach, pace, U, q, kl, scores,
-            moved,
+            data, indices, indptr, centred, centre, y, weight, rows, step, coef, reach, pace, U,
+            q, kl, scores, moved, columns, values
         )
     if narrow(data):
         return dual_csr_of[float, int64_t](
-            data, indices, indptr, y, weight, rows, step, coef, reach, pace, U, q, kl, scores,
-            moved,
+            data, indices, indptr, centred, centre, y, weight, rows, step, coef, reach, pace, U,
+            q, kl, scores, moved, columns, values
         )
     if narrow(indices):
         return dual_csr_of[double, int32_t](
-            data, indices, indptr, y, weight, rows, step, coef, reach, pace, U, q, kl, scores,
-            moved,
+            data, indices, indptr, centred, centre, y, weight, rows, step, coef, reach, pace, U,
+            q, kl, scores, moved, columns, values
         )
     return dual_csr_of[double, int64_t](
-        data, indices, indptr, y, weight, rows, step, coef, reach, pace, U, q, kl, scores, moved
+        data, indices, indptr, centred, centre, y, weight, rows, step, coef, reach, pace, U, q,
+        kl, scores, moved, columns, values
     )
 
 
 cdef dual_csr_of(
     const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const index_t[::1] centred, const floating[::1] centre,
     const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows, double step,
     const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
     floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl,
-    floating[:, ::1] scores, floating[:, ::1] moved,
+    floating[:, ::1] scores, floating[:, ::1] moved, index_t[::1] columns, floating[::1] values,
 ):
-    cdef Py_ssize_t r, i, j, k, n_classes = U.shape[1], n_features = U.shape[0] - 1
-    cdef index_t p, start, stop, ahead, ahead_stop
+    cdef Py_ssize_t r, i, j, k, p, size, n_classes = U.shape[1], n_features = U.shape[0] - 1
+    cdef index_t ahead, ahead_stop
     cdef bint sparse = reach.shape[0] > 0
     cdef double loss = 0, divergence = 0, leverage
     cdef floating x, s, t, theta
+    cdef const index_t *column
+    cdef const floating *value
     cdef const floating *w
     cdef floating *u
     cdef floating *z = &scores[0, 0]
@@ -155,19 +222,25 @@ cdef dual_csr_of(
         for r in range(rows.shape[0]):
             i = rows[r]
             s = weight[i]
-            start, stop = indptr[i], indptr[i + 1]
+            column, value, size = &indices[indptr[i]], &data[indptr[i]], indptr[i + 1] - indptr[i]
+            if centre.shape[0]:
+                size = centred_row(
+                    value, column, size, &centred[0], &centre[0], centre.shape[0], &columns[0],
+                    &values[0],
+                )
+                column, value = &columns[0], &values[0]
             j = rows[min(r + 1, rows.shape[0] - 1)]
             ahead, ahead_stop = indptr[j], indptr[j + 1]
             fetch(&q[j, 0], n_classes)
             leverage = pace[n_features]
             for k in range(n_classes):
                 z[k] = coef[n_features, k]
-            for p in range(start, stop):
+            for p in range(size):
                 if ahead < ahead_stop:
                     fetch(&U[indices[ahead], 0], n_classes)
                     ahead += 1
-                j = indices[p]
-                x = data[p]
+                j = column[p]
+                x = value[p]
                 leverage += <double>x * x * pace[j]
                 w = &coef[j, 0]
                 if sparse:
@@ -182,9 +255,9 @@ cdef dual_csr_of(
             )
             if theta == 0:
                 continue
-            for p in range(start, stop):
-                j = indices[p]
-                x = s * pace[j] * data[p]
+            for p in range(size):
+                j = column[p]
+                x = s * pace[j] * value[p]
                 u = &U[j, 0]
                 for k in range(n_classes):
                     u[k] -= x * d[k]
@@ -195,47 +268,49 @@ cdef dual_csr_of(
 
 
 def dual_dense(
-    X, const Py_ssize_t[::1] y, weight, const Py_ssize_t[::1] rows, double step, coef, reach, pace,
-    U, q, kl, weights, scores, moved, gram, const Py_ssize_t[::1] in_order, scaled, gathered,
+    X, centre, const Py_ssize_t[::1] y, weight, const Py_ssize_t[::1] rows, double step, coef,
+    reach, pace, U, q, kl, weights, scores, moved, gram, const Py_ssize_t[::1] in_order, centred,
+    scaled,
 ):
-    """`dual_csr` for rows of a dense X.
+    """`dual_csr` for rows of a dense X, less ``centre`` in all columns.
 
     ``coef`` and ``U`` are (n_classes, n_features + 1) here, and so is ``weights``, room for the
     soft threshold of ``coef``, empty without. Visits are one after another, as in `dual_csr`, but
-    weights are read and written once a block of ``len(in_order)`` rows: what the earlier rows of a
-    block have changed in the scores of a later one, its ``gram`` matrix tells.
+    rows are centred, and weights are read and written, once a block of ``len(in_order)`` rows: what
+    the earlier rows of a block have changed in the scores of a later one, its ``gram`` matrix
+    tells.
     """
     if narrow(X):
         return dual_dense_of[float](
-            X, y, weight, rows, step, coef, reach, pace, U, q, kl, weights, scores, moved, gram,
-            in_order, scaled, gathered,
+            X, centre, y, weight, rows, step, coef, reach, pace, U, q, kl, weights, scores, moved,
+            gram, in_order, centred, scaled,
         )
     return dual_dense_of[double](
-        X, y, weight, rows, step, coef, reach, pace, U, q, kl, weights, scores, moved, gram,
-        in_order, scaled, gathered,
+        X, centre, y, weight, rows, step, coef, reach, pace, U, q, kl, weights, scores, moved,
+        gram, in_order, centred, scaled,
     )
 
 
 cdef dual_dense_of(
-    const floating[:, :] X, const Py_ssize_t[::1] y, const floating[::1] weight,
-    const Py_ssize_t[::1] rows, double step,
+    const floating[:, :] X, const floating[::1] centre, const Py_ssize_t[::1] y,
+    const floating[::1] weight, const Py_ssize_t[::1] rows, double step,
     const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
     floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] weights,
     floating[:, ::1] scores, floating[:, ::1] moved, floating[:, ::1] gram,
-    const Py_ssize_t[::1] in_order, floating[:, ::1] scaled, floating[:, ::1] gathered,
+    const Py_ssize_t[::1] in_order, floating[:, ::1] centred, floating[:, ::1] scaled,
 ):
     cdef Py_ssize_t start, size, r, earlier, i, j, k, n_known, stride, most = in_order.shape[0]
-    cdef Py_ssize_t n_classes = U.shape[0], n_features = U.shape[1] - 1
+    cdef Py_ssize_t n_classes = U.shape[0], n_features = U.shape[1] - 1, width = sizeof(floating)
     cdef bint sparse = reach.shape[0] > 0
-    cdef bint in_place = gathered.shape[0] == 0
+    cdef bint contiguous = X.strides[1] == width and X.strides[0] % width == 0
     cdef double loss = 0, divergence = 0
     cdef floating shared, theta
     cdef floating *z
     cdef floating *d
+    cdef floating *x = &centred[0, 0]
     cdef const floating *first
-    cdef const floating *x
-    cdef const floating *w = &weights[0, 0] if sparse else &coef[0, 0]
     cdef const Py_ssize_t *block
+    cdef const floating *w = &weights[0, 0] if sparse else &coef[0, 0]
     with nogil:
         if sparse:
             for k in range(n_classes):
@@ -243,26 +318,29 @@ cdef dual_dense_of(
                     weights[k, j] = coef[k, j] - max(-reach[j], min(coef[k, j], reach[j]))
         for start from 0 <= start < rows.shape[0] by most:
             size = min(most, rows.shape[0] - start)
-            if in_place:
-                first, stride = &X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(floating)
+            if contiguous:
+                first, stride = &X[0, 0], X.strides[0] // width
                 block, n_known = &rows[start], rows.shape[0] - start
             else:
                 for r in range(size):
                     for j in range(n_features):
-                        gathered[r, j] = X[rows[start + r], j]
-                first, stride, block, n_known = &gathered[0, 0], n_features, &in_order[0], size
+                        centred[r, j] = X[rows[start + r], j]
+                first, stride, block, n_known = x, n_features, &in_order[0], size
+            rows_centred(
+                first, stride, block, size, &centre[0], &pace[0], n_features, x,
+                &scaled[0, 0] if step != 0 else NULL,
+            )
             for r in range(size):
                 fetch(&q[rows[start + r], 0], n_classes)
-            rows_scores(
-                first, stride, block, size, n_known, w, n_features + 1, n_features, n_classes,
-                &scores[0, 0],
+            copied_scores(
+                first, stride, block, size, n_known, <const floating *>x, w, n_features + 1,
+                n_features, n_classes, &scores[0, 0],
             )
             if step != 0:
-                for r in range(size):
-                    x = first + block[r] * stride
-                    for j in range(n_features):
-                        scaled[r, j] = pace[j] * x[j]
-                rows_gram(first, stride, block, size, &scaled[0, 0], n_features, &gram[0, 0])
+                rows_gram(
+                    <const floating *>x, n_features, &in_order[0], size, &scaled[0, 0], n_features,
+                    &gram[0, 0],
+                )
             for r in range(size):
                 i, z, d = rows[start + r], &scores[r, 0], &moved[r, 0]
                 for k in range(n_classes):

@@ -90,17 +90,36 @@ def text():
     return make_text()
 
 
+def room(text, n_centred=0):
+    """What the kernel writes into: scores and moves, and the entries of a centred row."""
+    longest = np.diff(text.X.indptr).max() + n_centred
+    scores_and_moves = np.empty((2, 1, K), text.X.dtype)
+    return (
+        *scores_and_moves,
+        np.empty(longest, text.X.indices.dtype),
+        np.empty(longest, text.X.dtype),
+    )
+
+
+def uncentred(text):
+    """What the kernel is told of columns that are centred, where none is."""
+    return np.array([text.X.shape[1]], text.X.indices.dtype), np.empty(0, text.X.dtype)
+
+
 # --- The kernel ---
 
 
 @pytest.mark.parametrize("index", [np.int32, np.int64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("l1", [0.0, 1e-3])
-def test_visits_are_the_documented_update(l1, dtype, index):
+@pytest.mark.parametrize("centred", [[], [0, 2, 3, 9, 29]], ids=["as they are", "centred"])
+def test_visits_are_the_documented_update(centred, l1, dtype, index):
     """The kernel makes the visits that the docstring writes down, row after row."""
     text = make_text(60, 30, dtype=dtype, index=index)
     rng = np.random.default_rng(1)
-    X, n = text.X.toarray(), 60
+    X, n = text.X.toarray().astype(np.float64), 60
+    mean = rng.uniform(-1, 1, len(centred)).astype(dtype)
+    X[:, centred] -= mean
     reach = (l1 * rng.uniform(1, 3, 31)).astype(dtype)
     reach[-1] = 0
     pace = rng.uniform(1, 3, 31).astype(dtype)
@@ -124,8 +143,9 @@ def test_visits_are_the_documented_update(l1, dtype, index):
 
     kl = np.zeros(n, dtype)
     found = _kernels.dual_csr(
-        text.X.data, text.X.indices, text.X.indptr, text.y, text.weight, rows, -1.0,
-        U, reach if l1 else reach[:0], pace, U, q, kl, *np.empty((2, 1, K), dtype),
+        text.X.data, text.X.indices, text.X.indptr, np.array([*centred, 30], index), mean,
+        text.y, text.weight, rows, -1.0,
+        U, reach if l1 else reach[:0], pace, U, q, kl, *room(text, len(centred)),
     )  # fmt: skip
 
     # Fifty updates of rounding; KL is a difference of logarithms near 1.
@@ -147,8 +167,8 @@ def test_a_fixed_step_takes_up_or_only_measures(dtype):
 
     for step, expected in ((0.0, q.copy()), (1.0, p)):
         loss, _ = _kernels.dual_csr(
-            text.X.data, text.X.indices, text.X.indptr, text.y, text.weight, rows, step,
-            coef, np.empty(0, dtype), pace, U, q, np.zeros(60, dtype), *np.empty((2, 1, K), dtype),
+            text.X.data, text.X.indices, text.X.indptr, *uncentred(text), text.y, text.weight, rows,
+            step, coef, np.empty(0, dtype), pace, U, q, np.zeros(60, dtype), *room(text),
         )  # fmt: skip
 
         assert_allclose(q, expected, 1e-5)
@@ -166,9 +186,9 @@ def test_scores_of_any_size_give_finite_visits():
     q[np.arange(60), text.y] = 1
 
     found = _kernels.dual_csr(
-        text.X.data, text.X.indices, text.X.indptr, text.y, text.weight, np.arange(60), -1.0,
-        U, np.empty(0, np.float32), np.ones(31, np.float32), U, q, np.zeros(60, np.float32),
-        *np.empty((2, 1, K), np.float32),
+        text.X.data, text.X.indices, text.X.indptr, *uncentred(text), text.y, text.weight,
+        np.arange(60), -1.0, U, np.empty(0, np.float32), np.ones(31, np.float32), U, q,
+        np.zeros(60, np.float32), *room(text),
     )  # fmt: skip
 
     assert np.isfinite(found).all()
@@ -186,13 +206,16 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("centred", [False, True])
 @each_penalty
-def test_dense_rows_are_visited_like_sparse_ones(penalty, dtype, layout):
+def test_dense_rows_are_visited_like_sparse_ones(penalty, centred, dtype, layout):
     """Dense rows in any memory layout make the updates of the same rows in CSR, to rounding."""
     text = make_text(dtype=dtype)
-    dense = replace(text, X=LAYOUTS[layout](text.X.toarray()))
+    X = text.X.toarray() + dtype(2 * centred)  # then no entry is zero, and all columns are centred
+    text, dense = replace(text, X=sp.csr_array(X)), replace(text, X=LAYOUTS[layout](X))
     dense.X.flags.writeable = False
-    engines = [data.engine(penalty, rows=np.arange(0, N - 7)) for data in (text, dense)]
+    rows = np.arange(0, N - 7)
+    engines = [data.engine(penalty, rows=rows, fit_intercept=centred) for data in (text, dense)]
     engines[1]._leverages, engines[1]._leverage = engines[0]._leverages, engines[0]._leverage
     engines[1]._change_leverage(1.0)  # the metric of rows is their container's
 
@@ -463,7 +486,7 @@ def test_a_change_of_leverage_keeps_the_targets(factor, penalty, text):
 
     engine._change_leverage(factor)
 
-    n, rows = len(text.y), sp.hstack([text.X, np.ones((N, 1))]).tocsr()
+    n, rows = N, np.hstack([text.X.toarray() - engine._mean, np.ones((N, 1))])
     force = -rows.T @ (text.weight[:, None] * (engine._q - np.eye(K)[text.y])) / n
     force[engine._drawn] += engine._kappa[:, None] * weights[engine._drawn]
     assert_allclose(engine._U, n * engine._pace[:, None] * force, atol=1e-9)
@@ -471,11 +494,11 @@ def test_a_change_of_leverage_keeps_the_targets(factor, penalty, text):
 
 def test_leverages_of_dense_rows_are_bounded_in_the_mean(text):
     """One large value of a feature does not take its pace away."""
-    X = text.X.toarray() + 1
+    X = text.X.toarray()[:, :-1] + 1
     X[0, 0] = 1e3
     engine = replace(text, X=X).engine(Penalty())
 
-    leverages = X**2 @ engine._pace[:-1]
+    leverages = (X - engine._mean) ** 2 @ engine._pace[:-1]
     assert_allclose(np.average(leverages, weights=text.weight), _dual._LEVERAGE_DENSE)
 
 
@@ -530,3 +553,135 @@ def test_a_gap_is_a_bound_once_it_is_exact(text):
 
     assert found.certain
     assert found.gap > 0
+
+
+# --- Columns far from zero ---
+
+
+def shifted(shift, dtype=np.float64, container=np.asarray, n_rare=0):
+    """Weighted rows with noisy labels, 30 columns ``shift`` deviations from zero, and rare ones."""
+    rng = np.random.default_rng(3)
+    Z, deviation = rng.standard_normal((N, 30)), rng.uniform(0.1, 10, 30)
+    y = (Z[:, :5] @ rng.standard_normal((5, K)) + rng.gumbel(size=(N, K))).argmax(axis=1)
+    rare = rng.random((N, n_rare)) < 0.02
+    X = np.hstack([deviation * (Z + shift * rng.choice([-1, 1], 30)), rare])
+    weight = rng.uniform(0.2, 2, N)
+    return Text(container(X.astype(dtype)), y, (weight / weight.mean()).astype(dtype))
+
+
+SHIFTS = [(np.float32, shift) for shift in (1.0, 30.0, 1e3)]
+SHIFTS += [(np.float64, shift) for shift in (1.0, 30.0, 1e3, 1e6)]
+each_shift = pytest.mark.parametrize(("dtype", "shift"), SHIFTS)
+containers = pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+
+
+def check_shift(penalty, shift, *args):
+    """Columns that are shifted have the optimum of those that are not, after as many epochs."""
+    fits = [(data, data.engine(penalty)) for data in (shifted(0, *args), shifted(shift, *args))]
+
+    here, there = (run(engine) for _, engine in fits)
+
+    assert here < 200
+    assert abs(here - there) <= max(1, 0.1 * here)
+    # Each is within tol of the optimum, which is the same.
+    assert_allclose(*(data.objective(fit.parameters(), penalty) for data, fit in fits), rtol=1e-3)
+
+
+@pytest.mark.thinned("container", "penalty")
+@each_shift
+@pytest.mark.parametrize("penalty", [*PENALTIES.values(), Penalty()], ids=[*PENALTIES, "none"])
+@containers
+def test_a_shift_of_columns_changes_nothing(container, penalty, dtype, shift):
+    """With an intercept, columns any way from zero take as many epochs to the same model."""
+    check_shift(penalty, shift, dtype, container)
+
+
+# With l1 alone such fits take 50 to 90 epochs, which in float32 are a matter of rounding.
+@pytest.mark.thinned("container", "name")
+@pytest.mark.parametrize(
+    ("dtype", "shift", "name"),
+    [(*shift, name) for shift in SHIFTS for name in ("l2", "elasticnet")]
+    + [(*shift, "l1") for shift in SHIFTS if shift[0] is np.float64],
+)
+@containers
+def test_a_shift_of_columns_among_many_changes_nothing(container, name, dtype, shift):
+    """Neither do they where Newton's method could not take over from dual ascent."""
+    check_shift(PENALTIES[name], shift, dtype, container, 2000)
+
+
+@containers
+def test_constant_columns_have_no_weight(container):
+    """A column of equal values, whatever they are, gets no weight, also from a start with one."""
+    text = shifted(0)
+    X = np.hstack([text.X, np.full((N, 1), 1 / 3), np.full((N, 1), 1e9 / 7)])
+    text = replace(text, X=container(X))
+    for penalty in (L2, Penalty(l1=3e-3), Penalty()):
+        start = zeros(X, K)
+        start.coef[-2:] = 1e-3
+        engine = text.engine(penalty, start)
+        run(engine, max_iter=5)
+        params = engine.parameters()
+
+        assert_array_equal(params.coef[-2:], 0)
+        assert np.isfinite(params.coef).all()
+        assert np.isfinite(params.intercept).all()
+
+
+def test_mostly_non_zero_columns_of_sparse_rows_are_centred():
+    """By the weight of the rows that count: columns of at least half zeros are left alone."""
+    text = shifted(3)
+    X = text.X.copy()
+    rows = np.arange(0, N, 2)
+    X[:, :10] = 0
+    X[rows[:-60], 10:20] = 0
+    text.weight[rows] = np.where(rows < rows[-60], 0.5, 2.25 / 1.75)
+    text.weight[rows] /= text.weight[rows].mean()
+    engine = replace(text, X=sp.csr_array(X)).engine(rows=rows)
+
+    share = text.weight[rows] @ (X[rows] != 0) / len(rows)
+    mean = np.average(X[rows], axis=0, weights=text.weight[rows])
+    assert 0.5 < share[10] < 1
+    assert_allclose(engine._mean, np.where(share > 0.5, mean, 0), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("shift", "centred"), [(2.0, False), (4.0, True)])
+def test_few_columns_of_text_are_centred_where_they_are_far_from_zero(text, shift, centred):
+    """Beside many rare columns some that are mostly not zero are centred from 3 deviations on."""
+    column = np.random.default_rng(4).standard_normal((N, 1)) + shift
+    rare = text.X[:, 20:]
+    engine = replace(text, X=sp.hstack([rare, column]).tocsr()).engine()
+
+    assert bool(engine._mean[-1]) == centred
+    assert not engine._mean[:-1].any()
+
+
+@containers
+def test_without_an_intercept_nothing_is_centred(container):
+    """A shift that no intercept could make up for stays in the rows."""
+    engine = shifted(3, container=container).engine(fit_intercept=False)
+
+    assert not engine._mean.any()
+    assert_array_equal(engine.parameters().intercept, 0)
+
+
+@containers
+def test_squares_of_single_precision_are_sums_in_double(container):
+    """Values whose squares are no float32 have finite moments, of a centred column too."""
+    text = shifted(1, np.float32)
+    X = text.X * np.float32(1e20)
+    engine = replace(text, X=container(X)).engine()
+
+    exact = X.astype(np.float64) - engine._mean
+    assert_allclose(engine._squares, text.weight.astype(np.float64) @ exact**2, rtol=1e-6)
+
+
+@containers
+def test_start_is_that_of_the_rows_as_they_are(container):
+    """A start far from zero is seen through the centre and comes back as it was."""
+    text = shifted(1e3, container=container)
+    _, params = optimum(shifted(1e3), L2)
+
+    again = text.engine(start=params).parameters()
+
+    assert_allclose(again.coef, params.coef, rtol=1e-12)
+    assert_allclose(again.intercept, params.intercept, rtol=1e-9)

@@ -443,3 +443,40 @@ def test_class_that_no_sample_has():
     model = SoftmaxSGDClassifier(alpha=1e-3, tol=1e-8, random_state=0).fit(X, y)
 
     assert_allclose(objective(model, X, y, 1e-3), objective(theirs, X, y, 1e-3), rtol=1e-7)
+
+
+# --- columns far from zero
+
+
+def events(n_rare, shift, dtype):
+    """Rows of 12 measurements, ``shift`` deviations from zero, and of indicators; noisy labels."""
+    rng = np.random.default_rng(5)
+    Z = rng.standard_normal((700, 12))
+    y = (Z[:, :4] @ rng.standard_normal((4, 3)) + rng.gumbel(size=(700, 3))).argmax(axis=1)
+    measured = rng.uniform(0.1, 10, 12) * (Z + shift * rng.choice([-1, 1], 12))
+    return np.hstack([measured, rng.random((700, n_rare)) < 0.01]).astype(dtype), y
+
+
+@pytest.mark.thinned("container", "penalty")
+@pytest.mark.parametrize("n_rare", [60, 2000])
+@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet", None])
+@pytest.mark.parametrize(
+    ("dtype", "shift"), [(np.float32, 1e3), (np.float64, 30), (np.float64, 1e6)]
+)
+@CONTAINERS
+def test_columns_far_from_zero_have_the_same_model(container, dtype, shift, penalty, n_rare):
+    """An intercept makes up for any shift of the columns: same objective, and as many epochs."""
+    alpha, l1_ratio = (3e-3, {"l1": 1, "elasticnet": 0.5}.get(penalty, 0)) if penalty else (0, 0)
+    weight = np.random.default_rng(6).uniform(0.2, 2, 700)
+    found = []
+    for away in (0, shift):
+        X, y = events(n_rare, away, dtype)
+        model = SoftmaxSGDClassifier(
+            penalty=penalty, alpha=alpha, l1_ratio=l1_ratio, random_state=0
+        ).fit(container(X), y, weight)
+        found.append((objective(model, X.astype(float), y, alpha, weight, l1_ratio), model.n_iter_))
+
+    (here, epochs), (there, epochs_there) = found
+    # Each is within tol of the optimum, or, separable and without a penalty, below tol.
+    assert_allclose(there, here, rtol=1e-3, atol=1e-3 if penalty is None else 0)
+    assert abs(epochs - epochs_there) <= max(1, 0.1 * epochs)
