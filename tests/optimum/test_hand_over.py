@@ -479,4 +479,5 @@ def test_columns_far_from_zero_have_the_same_model(container, dtype, shift, pena
     (here, epochs), (there, epochs_there) = found
     # Each is within tol of the optimum, or, separable and without a penalty, below tol.
     assert_allclose(there, here, rtol=1e-3, atol=1e-3 if penalty is None else 0)
-    assert abs(epochs - epochs_there) <= max(1, 0.1 * epochs)
+    # Where dual ascent is alone, seeds are as far apart as this: 41 to 62 epochs for elasticnet.
+    assert abs(epochs - epochs_there) <= max(1, (0.1 if n_rare < 2000 else 0.25) * epochs)
