@@ -27,7 +27,7 @@ _HELD_ENTRIES = 1 << 16  # an X of at most so many entries is held centred, in f
 _OUTLYING = 10.0  # n median squared lengths, beyond which a row is not trusted whole: the only
 # non-zero of a column has n, and CG can correct the metric for some such rows, not for thousands
 _FEW_OUTLYING = 64  # rows that are moved one by one for a bound of the gap
-_LONG = 30.0  # median squared lengths
+_LONG = 1e4  # median squared lengths
 _ROUNDS = 8  # of trust at most; each tells more of a row that had hidden the others
 _LARGE = 1e15  # entries whose squares, summed, would leave float32
 _TOGETHER = 64  # numbers that make a row long, and rows at a time
@@ -141,7 +141,9 @@ class CentredRows:
     @cached_property
     def outlying(self) -> Outlying:
         """The longest rows, if much longer than most."""
-        long = np.flatnonzero(self.lengths > _LONG * np.median(self.lengths))
+        long = np.empty(0, np.intp)
+        if 2 * np.count_nonzero(self.lengths >= self.lengths.max() / _LONG) <= self.n:
+            long = np.flatnonzero(self.lengths > _LONG * np.median(self.lengths))
         at = np.sort(long[np.argsort(-self.lengths[long], kind="stable")[:_FEW_OUTLYING]])
         return Outlying(at, self.centred(at).astype(np.float64))
 

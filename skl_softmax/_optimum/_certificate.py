@@ -19,19 +19,24 @@ the predictions at its end as the quadratic model has them: there ``G + l2 (W + 
 of the linear system, and the KL is of third order in the step.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from skl_softmax._kernels import residual
+from skl_softmax._optimum import _kernels
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Codes, Floats
 
 _LEAST = 1e-3  # a linearised probability is at least so much of the one before
 _ROUNDS = 3  # each squares the imbalance
 _SWEEPS = 3
+_TOGETHER = 64  # rows whose numbers are in the nearest cache
 _BLOCK_ROWS = 1 << 12
+# The q of so many rows are moved for the classes to have their shares: of few, since numbers cost
+# time, but of some for each class.
+_SOME, _SOME_ENTRIES, _SOME_PER_CLASS = 2048, 1 << 14, 8
 _NEWTON_STEPS = 20
 _SHARE_OFF = 1e-2  # of a class's share, that its mean probability may be
 _BALANCED, _NEARLY = 1e-14, 1e3  # of the weights: to rounding, and near enough
@@ -64,40 +69,50 @@ class WeightedRows(Protocol):
         """``X^T R / n`` and ``1^T R / n``; any centre of X will do, where R balances."""
 
 
-def linearised(residual: Floats, U: Floats, y: Codes, weight: Floats) -> Floats:
-    """``q`` in float64 from the residuals at a point and the change U of the scores."""
-    every = np.arange(len(y))
-    P = residual / weight.astype(np.float64)[:, None]
-    P[every, y] += 1
-    np.clip(P, 0, 1, out=P)
-    away = U - np.einsum("ik,ik->i", P, U)[:, None]
-    P *= np.maximum(1 + away, _LEAST)
-    P /= P.sum(axis=1, keepdims=True)
-    return P
+@dataclass
+class Foretold:
+    """A point, and what a quadratic model of another point foretells of the residuals there."""
+
+    W: Floats
+    scores: Floats
+    F: float
+    residual: Floats  # where the model was made
+    U: Floats  # change of the scores from there to here
 
 
-def duality_gap(
-    rows: WeightedRows, penalty: Penalty, W: Floats, scores: Floats, Q: Floats
-) -> float:
-    """The bound at the point (W, b) of these scores; ``Q`` is used up, inf if it has no use."""
-    y, s = rows.y, rows.weight.astype(np.float64)
-    every = np.arange(rows.n)
+def duality_gap(rows: WeightedRows, penalty: Penalty, at: Foretold) -> float:
+    """The bound at a point; ``at.U`` is used up, inf if it has no use."""
+    y, n = rows.y, rows.n
+    # With l1 what |G| exceeds it by, by rounding too, counts in the first order.
+    dtype = np.dtype(np.float64) if penalty.l1 else at.U.dtype
+    R, residual, Z, s = (
+        a.astype(dtype, copy=False) for a in (at.U, at.residual, at.scores, rows.weight)
+    )
+    sums = np.zeros(Z.shape[1])
+    total = _kernels.foretell(R, residual, Z, y, s, _LEAST, sums, _room(Z))
+
+    def targets(some: slice | Codes) -> Floats:
+        Q = R[some] / s[some].astype(np.float64)[:, None]
+        Q[np.arange(len(Q)), y[some]] += 1
+        return Q
+
     if rows.fit_intercept:
-        share = np.bincount(y, s, Q.shape[1])
-        if not rebalance(Q, s, share - s @ Q):
+        moved = balance(targets, Z, s, -sums)
+        if moved is None:
             return np.inf
-    R = s[:, None] * Q
-    R[every, y] -= s
+        R[moved.at] += moved.change.astype(R.dtype)
+        total += moved.grown
     G, _ = rows.gradient(R)
-    del R
-    if penalty.l2 and not penalty.l1:
-        _fit_long_rows(rows, penalty.l2, W, Q, G)
+    if not penalty.l1 and penalty_gap(penalty, at.W, G) > total / n and len(rows.outlying.at):
+        total += _fit_long_rows(rows, penalty.l2, at, targets(rows.outlying.at), G)
     if penalty.l1 and not penalty.l2:
         tau = feasible(penalty, G)
-        G *= tau
-        Q *= tau
-        Q[every, y] += 1 - tau
-    return penalty_gap(penalty, W, G) + divergence(Q, scores, s) / rows.n
+        if tau < 1:
+            G *= tau
+            Q = targets(slice(None)) * tau
+            Q[np.arange(n), y] += 1 - tau
+            total = divergence(Q, Z, s)
+    return penalty_gap(penalty, at.W, G) + total / n
 
 
 def feasible(penalty: Penalty, G: Floats) -> float:
@@ -107,6 +122,9 @@ def feasible(penalty: Penalty, G: Floats) -> float:
 
 def penalty_gap(penalty: Penalty, W: Floats, G: Floats) -> float:
     """``R(W) + R*(-G) + <W, G>``; without l2 no entry of G may exceed l1."""
+    if not penalty.l1:
+        away = G + penalty.l2 * W
+        return float(np.vdot(away, away)) / (2 * penalty.l2)
     held = np.clip(-G, -penalty.l1, penalty.l1)
     gap = penalty.l1 * float(np.abs(W).sum()) - float(np.vdot(held, W))
     if penalty.l2:
@@ -116,40 +134,75 @@ def penalty_gap(penalty: Penalty, W: Floats, G: Floats) -> float:
     return gap
 
 
-def _fit_long_rows(rows: WeightedRows, l2: float, W: Floats, Q: Floats, G: Floats) -> None:
-    """Move the q of rows that outlie, in place with G, to where the rows' part of G fits l2 W.
+def _fit_long_rows(rows: WeightedRows, l2: float, at: Foretold, Q: Floats, G: Floats) -> float:
+    """Move the q of rows that outlie, and G in place, to where the rows' part of G fits l2 W.
 
     So long a row turns a rounding of its q into a large part of ``G + l2 W``: 1e-16 times 1e12.
+    Returns by how much the sum of ``s KL`` grows.
     """
     x = rows.outlying
+    s = rows.weight[x.at].astype(np.float64)
+    Z = at.scores[x.at].astype(np.float64)
     squares = np.einsum("ij,ij->i", x.centred, x.centred)
+    before = divergence(Q, Z, s)
     for _ in range(_SWEEPS):
-        for i, row, square in zip(x.at, x.centred, squares, strict=True):
-            s = float(rows.weight[i]) / rows.n
-            change = -(row @ (G + l2 * W)) / (s * square)
+        for q, row, square, weight in zip(Q, x.centred, squares, s / rows.n, strict=True):
+            change = -(row @ (G + l2 * at.W)) / (weight * square)
             falls = change < 0
-            share = min(1.0, float(np.min(-Q[i] / change, initial=1.0, where=falls)))
-            Q[i] += share * change
-            G += np.outer(s * row, share * change)
+            share = min(1.0, float(np.min(-q / change, initial=1.0, where=falls)))
+            q += share * change
+            G += np.outer(weight * row, share * change)
+    return divergence(Q, Z, s) - before
 
 
 def divergence(Q: Floats, scores: Floats, s: Floats) -> float:
-    """Sum of ``s_i KL(q_i || p_i)``."""
-    total = 0.0
-    for start in range(0, len(Q), _BLOCK_ROWS):
-        block = slice(start, start + _BLOCK_ROWS)
-        q, Z = Q[block], scores[block].astype(np.float64)
-        Z -= Z.max(axis=1, keepdims=True)
-        P = np.exp(Z)
-        sums = P.sum(axis=1, keepdims=True)
-        P /= sums
-        Z -= np.log(sums)
-        np.subtract(np.log(q, out=np.zeros_like(q), where=q > 0), Z, out=Z)
-        Z *= q
-        Z -= q
-        Z += P  # the sums are equal; so each term is exactly 0 where q = p
-        total += float(s[block] @ np.maximum(Z.sum(axis=1), 0))
-    return total
+    """Sum of ``s_i KL(q_i || S(z_i))``."""
+    return measure(scores.copy(), Q, np.zeros(len(Q), np.intp), s)[1]
+
+
+def measure(scores: Floats, Q: Floats, y: Codes, s: Floats) -> tuple[float, float]:
+    """In place scores become residuals; the sums of ``s_i CE_i`` and ``s_i KL(q_i || S(z_i))``."""
+    return _kernels.measure(scores, Q, y, s, _room(scores))
+
+
+def _room(scores: Floats) -> Floats:
+    return np.empty((2 * scores.shape[1] + 1, _TOGETHER), scores.dtype)
+
+
+@dataclass
+class Balanced:
+    """Rows whose q have moved, by how much their ``s q`` have, and the growth of ``s KL``."""
+
+    at: slice
+    change: Floats
+    grown: float
+
+
+def balance(
+    targets: Callable[[slice], Floats], scores: Floats, weight: Floats, missing: Floats
+) -> Balanced | None:
+    """Move ``sum_i s_i q_i`` by ``missing``: the q of some rows, or if they cannot be, of all."""
+    for at in (_some(*scores.shape), slice(None)):
+        Q, s = targets(at), weight[at].astype(np.float64)
+        Q /= Q.sum(axis=1, keepdims=True)
+        moved = Q.copy()
+        if rebalance(moved, s, missing):
+            logs = np.log(np.maximum(Q, 1e-300))
+            grown = np.log(np.maximum(moved, 1e-300))
+            grown -= logs
+            grown *= moved
+            moved -= Q
+            logs -= scores[at]  # a constant for each row is lost: the sums of rows are the same
+            grown += moved * logs
+            moved *= s[:, None]
+            return Balanced(at, moved, float(s @ grown.sum(axis=1)))
+    return None
+
+
+def _some(n: int, K: int) -> slice:
+    """Rows that can make up for the others."""
+    rows = max(min(_SOME_ENTRIES // K, _SOME), _SOME_PER_CLASS * K)
+    return slice(None, None, max(1, n // rows))
 
 
 def rebalance(Q: Floats, s: Floats, missing: Floats) -> bool:
@@ -182,34 +235,45 @@ def _tilt(Q: Floats, s: Floats, away: Floats) -> Floats:
     return c
 
 
-def shares_are_met(away: Floats, y: Codes, weight: Floats) -> bool:
-    """Whether mean probabilities, ``away`` from the shares of the classes, are near enough."""
-    share = np.bincount(y, weight, len(away)) / len(y)
-    return bool((np.abs(away) <= _SHARE_OFF * share).all())
-
-
-def balanced_intercepts(scores: Floats, y: Codes, weight: Floats) -> Floats:
+def balanced_intercepts(residual: Floats, y: Codes, weight: Floats) -> tuple[Floats, float]:
     """What to add to the intercepts for every class to have its share of the probability.
 
-    Newton's method on the mean loss in the intercepts alone, which at its minimum has that.
+    Newton's method on the mean loss in the intercepts alone, which at its minimum has that, from
+    the residuals at a point, which are used up; zeros where all shares are met. Returns also by
+    how much the loss changes.
     """
-    s = weight.astype(np.float64)
-    n, K = float(s.sum()), scores.shape[1]
-    share = np.bincount(y, s, K) / n
-    Z = scores.astype(np.float64)
-    b, step, loss = np.zeros(K), np.zeros(K), np.inf
+    n, K = residual.shape
+    away = np.ones(n, residual.dtype) @ residual / n
+    share = np.bincount(y, weight, K) / n
+    b, step, loss = np.zeros(K), np.zeros(K), 0.0
+    if (np.abs(away) <= _SHARE_OFF * share).all():
+        return b, loss
+    P = np.divide(residual, weight[:, None], out=residual)
+    P[np.arange(n), y] += 1
+    some = _some(n, K)
+    s = weight[some] / weight[some].sum(dtype=np.float64)
+    squares = np.zeros(K)
+    for start in range(0, n, _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        squares += weight[block] @ P[block] ** 2
     for _ in range(_NEWTON_STEPS):
-        R = Z + (b + step)
-        found = residual(R, y, s) / n
+        factor = np.exp(b + step)
+        sums = P @ factor.astype(P.dtype)
+        found = float(weight @ np.log(sums).astype(np.float64)) / n - float(share @ (b + step))
         if found <= loss:
             b, loss = b + step, found
-            away = R.sum(axis=0) / n
-            if (np.abs(away) <= 0.1 * _SHARE_OFF * share).all():
+            mean = factor * (P.T @ (weight / sums)) / n
+            if (np.abs(mean - share) <= 0.5 * _SHARE_OFF * share).all():
                 break
-            P = R / s[:, None]
-            P[np.arange(len(y)), y] += 1
-            J = np.diag(share + away) - (P * s[:, None]).T @ P / n
-            step = -np.linalg.lstsq(J, away, rcond=None)[0]
+            Q = P[some] * factor
+            Q /= Q.sum(axis=1, keepdims=True)
+            # Their curvature, but for each class that of all rows, about.
+            J = np.diag(s @ Q) - (Q * s[:, None]).T @ Q
+            held = np.maximum(np.diagonal(J), 1e-300)
+            often = np.sqrt(np.maximum((mean - squares / n * factor**2) / held, _LEAST))
+            J *= often * often[:, None]
+            J += mean.mean() / K / (often * often[:, None])  # which does not see a shift of all
+            step = np.linalg.solve(J, share - mean)
         else:
             step = step / 4
-    return b
+    return b, loss

@@ -75,3 +75,20 @@ def curve(
     weight: NDArray[_Float],
     damping: NDArray[_Float],
 ) -> None: ...
+def measure(
+    scores: NDArray[_Float],
+    targets: NDArray[_Float],
+    y: NDArray[np.intp],
+    weight: NDArray[_Float],
+    room: NDArray[_Float],
+) -> tuple[float, float]: ...
+def foretell(
+    U: NDArray[_Float],
+    residual: NDArray[_Float],
+    scores: NDArray[_Float],
+    y: NDArray[np.intp],
+    weight: NDArray[_Float],
+    least: float,
+    sums: NDArray[np.float64],
+    room: NDArray[_Float],
+) -> float: ...

@@ -442,3 +442,187 @@ cdef curve_of(
             for k in range(n_classes):
                 u[k] = r[k] * (u[k] - mean) + damping[i] * u[k]
             u[y[i]] += s * (label - mean)
+
+
+
+def measure(scores, targets, const Py_ssize_t[::1] y, weight, room):
+    """In place: the scores of rows become ``s (S - y)``; returns the sums of ``s CE`` and ``s KL``.
+
+    KL is that of the ``targets`` from S. ``room`` of shape (2 n_classes + 1, m) is for m rows at a
+    time.
+    """
+    if narrow(scores):
+        return measure_of[float](scores, targets, y, weight, room)
+    return measure_of[double](scores, targets, y, weight, room)
+
+
+cdef measure_of(
+    floating[:, ::1] scores, const floating[:, ::1] targets, const Py_ssize_t[::1] y,
+    const floating[::1] weight, floating[:, ::1] room,
+):
+    cdef Py_ssize_t start, i, k, n, n_classes = scores.shape[1], chunk = room.shape[1]
+    cdef double loss = 0, total = 0
+    cdef floating share, found
+    cdef floating *z
+    cdef floating *power
+    with nogil:
+        for start from 0 <= start < scores.shape[0] by chunk:
+            n = min(chunk, scores.shape[0] - start)
+            total += chunk_divergence(
+                &targets[start, 0], <const floating *>&scores[start, 0], &weight[start], n,
+                n_classes, &room[0, 0],
+            )
+            power = &room[0, 0] + n * n_classes
+            for i in range(n):
+                z = &scores[start + i, 0]
+                found = z[y[start + i]] - highest(<const floating *>z, n_classes)
+                share = 0
+                for k in range(n_classes):
+                    share += power[k]
+                loss += weight[start + i] * (
+                    (logf(share) if floating is float else log(share)) - found
+                )
+                share = weight[start + i] / share
+                for k in range(n_classes):
+                    z[k] = share * power[k]
+                z[y[start + i]] -= weight[start + i]
+                power += n_classes
+    return loss, total
+
+
+cdef inline double chunk_divergence(
+    const floating *targets, const floating *scores, const floating *weight, Py_ssize_t n,
+    Py_ssize_t n_classes, floating *room,
+) noexcept nogil:
+    """The sum of ``s KL`` of a few rows, in loops over all their numbers that compilers vectorise.
+
+    Leaves the powers of e of their scores, the highest of a row 0, in the room.
+    """
+    cdef Py_ssize_t i, j, k, size = n * n_classes
+    cdef floating *power = room + size
+    cdef floating *log_total = room + 2 * size
+    cdef floating top, found, tiny = <floating>1e-30
+    cdef double total = 0
+    for i in range(n):
+        top = highest(scores + i * n_classes, n_classes)
+        for j in range(i * n_classes, (i + 1) * n_classes):
+            room[j] = scores[j] - top
+    for j in range(size):
+        power[j] = fast_exp(room[j]) if floating is float else exp(room[j])
+        room[j] = (
+            (fast_log(targets[j] + tiny) if floating is float else log(targets[j] + tiny)) - room[j]
+        )
+    for i in range(n):
+        found = 0
+        for k in range(n_classes):
+            found += power[i * n_classes + k]
+        log_total[i] = found
+    for i in range(n):
+        log_total[i] = fast_log(log_total[i]) if floating is float else log(log_total[i])
+    for i in range(n):
+        found = log_total[i]
+        for j in range(i * n_classes, (i + 1) * n_classes):
+            found += targets[j] * room[j]
+        total += weight[i] * max(found, 0)
+    return total
+
+
+def foretell(
+    U, residual, scores, const Py_ssize_t[::1] y, weight, double least, double[::1] sums, room
+):
+    """In place: the change ``u`` of scores becomes ``s (q - y)``; returns the sum of ``s KL``.
+
+    ``q = p max(1 + u - p u, least)``, of sum 1, are predictions that are linearised, from those
+    whose ``residual`` was ``s (p - y)``; the divergence is from them to those of the ``scores``.
+    Adds what it leaves to the ``sums`` of the classes.
+    """
+    if narrow(U):
+        return foretell_of[float](U, residual, scores, y, weight, least, sums, room)
+    return foretell_of[double](U, residual, scores, y, weight, least, sums, room)
+
+
+cdef double foretell_of(
+    floating[:, ::1] U, const floating[:, ::1] residual, const floating[:, ::1] scores,
+    const Py_ssize_t[::1] y, const floating[::1] weight, floating least, double[::1] sums,
+    floating[:, ::1] room,
+):
+    cdef Py_ssize_t start, i, k, n, n_classes = U.shape[1], chunk = room.shape[1]
+    cdef floating s, mean, label, share, zero = 0, one = 1
+    cdef floating *u
+    cdef const floating *r
+    cdef double total = 0
+    with nogil:
+        for start from 0 <= start < U.shape[0] by chunk:
+            n = min(chunk, U.shape[0] - start)
+            if n_classes == 2:
+                total += two_classes_foretold(
+                    &U[start, 0], &residual[start, 0], &scores[start, 0], &y[start],
+                    &weight[start], n, least, &sums[0], &room[0, 0],
+                )
+                continue
+            for i in range(start, start + n):
+                u, r, s = &U[i, 0], &residual[i, 0], weight[i]
+                mean = 0
+                for k in range(n_classes):
+                    mean += r[k] * u[k]
+                mean = mean / s + u[y[i]]
+                label = max(one + u[y[i]] - mean, least) * max(min(one + r[y[i]] / s, one), zero)
+                share = 1 / s
+                for k in range(n_classes):
+                    u[k] = max(one + u[k] - mean, least) * max(share * r[k], zero)
+                u[y[i]] = label
+                share = 0
+                for k in range(n_classes):
+                    share += u[k]
+                share = 1 / share
+                for k in range(n_classes):
+                    u[k] *= share
+            total += chunk_divergence(
+                <const floating *>&U[start, 0], &scores[start, 0], &weight[start], n, n_classes,
+                &room[0, 0],
+            )
+            for i in range(start, start + n):
+                u, s = &U[i, 0], weight[i]
+                for k in range(n_classes):
+                    u[k] *= s
+                u[y[i]] -= s
+                for k in range(n_classes):
+                    sums[k] += u[k]
+    return total
+
+
+cdef inline double two_classes_foretold(
+    floating *U, const floating *residual, const floating *scores, const Py_ssize_t *y,
+    const floating *weight, Py_ssize_t n, floating least, double *sums, floating *room,
+) noexcept nogil:
+    """`foretell` of a few rows of two classes, in loops that compilers vectorise."""
+    cdef Py_ssize_t i
+    cdef floating p, q, u, m, total, zero = 0, one = 1, tiny = <floating>1e-30
+    cdef floating *label = room
+    cdef floating *target = room + n
+    cdef floating *other = room + 2 * n
+    cdef floating *found = room + 3 * n
+    cdef double moved = 0, divergence = 0
+    for i in range(n):
+        label[i] = y[i]
+    for i in range(n):
+        p = max(min(label[i] + residual[2 * i + 1] / weight[i], one), zero)
+        u = U[2 * i + 1] - U[2 * i]
+        q = p * max(one + (one - p) * u, least)
+        p = (one - p) * max(one - p * u, least)
+        target[i], other[i] = q / (q + p), p / (q + p)
+    for i in range(n):
+        q, p, m = target[i], other[i], scores[2 * i + 1] - scores[2 * i]
+        u = -m if m > 0 else m
+        u = one + (fast_exp(u) if floating is float else exp(u))
+        total = (fast_log(u) if floating is float else log(u)) + max(m, zero) - q * m
+        total += q * (fast_log(q + tiny) if floating is float else log(q + tiny))
+        found[i] = total + p * (fast_log(p + tiny) if floating is float else log(p + tiny))
+    for i in range(n):
+        divergence += weight[i] * max(found[i], zero)
+        q = weight[i] * (target[i] - label[i])
+        U[2 * i], U[2 * i + 1] = -q, q
+        moved += q
+    sums[0] -= moved
+    sums[1] += moved
+    return divergence

@@ -17,18 +17,12 @@ K d^2 for the metrics and 2 d^2 for C and a factor; a few d K and a few n.
 import numpy as np
 
 from skl_softmax._optimum._centred_rows import CentredRows
-from skl_softmax._optimum._certificate import (
-    balanced_intercepts,
-    duality_gap,
-    linearised,
-    shares_are_met,
-)
+from skl_softmax._optimum._certificate import Foretold, balanced_intercepts, duality_gap
 from skl_softmax._optimum._metric import Curvature, Metric
-from skl_softmax._optimum._newton_move import Move, Objective, Point, System, newton
+from skl_softmax._optimum._newton_move import Objective, System, newton
 from skl_softmax._optimum._proximal_move import ProximalNewton
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
-from skl_softmax._softmax import Floats
 
 _FIRST_DAMPING = 1e-3  # of C; goes up and down by 4 from there on
 _MOST_DAMPING = 1e6
@@ -63,7 +57,8 @@ class Newton:
     ----------
     t : parameter updates made
     objective : F at the best point found, the last
-    gap : estimate of ``objective`` minus its minimum; never above ``objective``, which bounds it
+    gap : ``objective`` minus its minimum; an estimate until `parameters` makes it a bound, if there
+        is a penalty; never above ``objective``, which bounds it
     """
 
     def __init__(
@@ -102,8 +97,9 @@ class Newton:
         )
         self._damping = _FIRST_DAMPING if self._at_zero else _WARM_DAMPING
         self._near = False
+        self._foretold: Foretold | None = None  # by the last move, while it says nothing yet of F*
         self._believed, self._doubted = _SETTLED, 0  # estimates in a row, the latest of each kind
-        self.gap = self._point.F
+        self.gap = self._point.F  # F is never below 0
 
     def _begin_at_optimum_of_sample(self, start: Parameters) -> bool:
         """Begin near the optimum of some rows, with their metric, if that is better than zero.
@@ -148,7 +144,8 @@ class Newton:
         self._metric = None
 
     def parameters(self) -> Parameters:
-        """A copy of the parameters, in the dtype and the columns of X."""
+        """A copy of the parameters, in the dtype and the columns of X; makes ``gap`` exact."""
+        self._certify()
         W, b = self._point.W, self._point.b
         b = b - self._rows.centre @ W
         b -= b.mean()  # which the softmax does not see
@@ -157,29 +154,35 @@ class Newton:
     def balance(self) -> None:
         """Give every class its share of the probability, by the intercepts alone."""
         point, y, weight = self._point, self._rows.y, self._rows.weight
-        if not self._rows.fit_intercept or shares_are_met(point.g, y, weight):
+        if not self._rows.fit_intercept:
             return
-        b = balanced_intercepts(point.scores, y, weight)
+        b, _ = balanced_intercepts(point.residual.copy(), y, weight)
         if b.any():
-            moved = self._objective.at(point.W, point.b + b)
+            Z = point.scores + b.astype(point.scores.dtype)
+            moved = self._objective.known(point.W, point.b + b, Z, *self._objective.loss(Z))
             if moved.F < point.F:
                 self.gap = max(self.gap - (point.F - moved.F), float(np.spacing(moved.F)))
                 self._point = moved
 
     def epoch(self) -> None:
         """One move."""
+        self._foretold = None
         with np.errstate(all="ignore"):  # what overflows is not kept
             if self._proximal is not None:
                 self._point, gap = self._proximal.move(self._point)
                 self._bound = max(self._bound, self._point.F - gap)
                 self.t += 1
             else:
-                gap = self._newton().gap
-        F = self._point.F
+                gap = self._newton()
         if self._penalised:
-            self.gap = max(F - self._bound, float(np.spacing(F)))  # 0 would be more than is known
+            self._set_gap(gap)
         else:
-            self.gap = min(self._cautious(gap), F)
+            self.gap = min(self._cautious(gap), self._point.F)
+
+    def _set_gap(self, estimate: float = np.inf) -> None:
+        F = self._point.F
+        # 0 would be more than is known.
+        self.gap = max(min(F - self._bound, estimate), float(np.spacing(F)))
 
     def _cautious(self, gap: float) -> float:
         """What an estimate is worth after those before it; trust returns as slowly as it left."""
@@ -193,7 +196,8 @@ class Newton:
         settled = self._believed >= _SETTLED and not self._outlying
         return gap if settled else _CAUTION * gap
 
-    def _newton(self) -> Move:
+    def _newton(self) -> float:
+        """Move, and estimate the gap: what a bound may turn out to be, or without a penalty all."""
         before = self._point
         near = self._near and self._penalised
         damping = 0.0 if near else self._damping
@@ -203,8 +207,7 @@ class Newton:
         move = newton(self._objective, before, system)
         self._products += move.products
         self._near = bool(move.gained < _NEAR * before.F and move.length == 1)
-        if self._penalised and move.full is not None and move.promised <= last:
-            self._certify(before, *move.full)
+        self._foretold = move.full if self._penalised else None
         self._point = move.point
         self._at_zero = False
         if move.length:
@@ -216,14 +219,17 @@ class Newton:
             self._damping = min(4 * self._damping, _MOST_DAMPING)
         elif kept > _GOOD:
             self._damping = max(self._damping / 4, 1e-12)
-        return move
+        return move.promised / _LAST if self._penalised else move.gap
 
-    def _certify(self, before: Point, W: Floats, U: Floats, F: float) -> None:
-        """A bound from the full step of a move, which may not be where it led."""
-        rows = self._rows
-        Q = linearised(before.residual, U, rows.y, rows.weight)
-        gap = duality_gap(rows, self._objective.penalty, W, before.scores + U, Q)
-        self._bound = max(self._bound, F - gap)
+    def _certify(self) -> None:
+        """A bound from the full step of the last move, which may not be where it led."""
+        if self._foretold is not None:
+            with np.errstate(all="ignore"):
+                gap = duality_gap(self._rows, self._objective.penalty, self._foretold)
+            self._bound = max(self._bound, self._foretold.F - gap)
+            self._foretold = None
+        if self._penalised:
+            self._set_gap()
 
     def _fresh_metric(self) -> Metric:
         """The metric of the classes' own curvature; an old one while it is good enough."""

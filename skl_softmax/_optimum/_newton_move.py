@@ -11,11 +11,13 @@ by backtracking (Armijo), so the objective never rises.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from skl_softmax._kernels import residual
 from skl_softmax._optimum._centred_rows import CentredRows
+from skl_softmax._optimum._certificate import Foretold
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Floats
 
@@ -34,13 +36,28 @@ _MORE = 1.3  # by this factor; with 1, raw digits took 13 to 19 moves in place o
 class Point:
     """Parameters in centred columns, and what one pass over the rows tells about them."""
 
+    rows: CentredRows
+    l2: float
     W: Floats  # (n_features, n_classes), float64
     b: Floats  # (n_classes,), float64
     scores: Floats  # (n, n_classes)
     residual: Floats  # (n, n_classes), s (S - y)
     F: float
-    G: Floats  # gradient of the smooth part in W
-    g: Floats  # and in b
+
+    @cached_property
+    def _gradient(self) -> tuple[Floats, Floats]:
+        """One product with X, which the last point of a fit does not need."""
+        return self.rows.gradient(self.residual)
+
+    @cached_property
+    def G(self) -> Floats:
+        """Gradient of the smooth part in W."""
+        return self._gradient[0] + self.l2 * self.W
+
+    @property
+    def g(self) -> Floats:
+        """And in b."""
+        return self._gradient[1]
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,7 @@ class Objective:
         return loss / self.rows.n + self.penalty.of(W)
 
     def at(self, W: Floats, b: Floats) -> Point:
-        """The point (W, b): two products with X."""
+        """The point (W, b): a product with X, and one more for its gradient."""
         Z = self.rows.all_scores(W, b)
         return self.known(W, b, Z, *self.loss(Z))
 
@@ -65,9 +82,8 @@ class Objective:
         return R, residual(R, self.rows.y, self.rows.weight)
 
     def known(self, W: Floats, b: Floats, Z: Floats, R: Floats, loss: float) -> Point:
-        """The point whose scores and residuals are known: one product with X."""
-        G, g = self.rows.gradient(R)
-        return Point(W, b, Z, R, self.penalised(loss, W), G + self.penalty.l2 * W, g)
+        """The point whose scores and residuals are known."""
+        return Point(self.rows, self.penalty.l2, W, b, Z, R, self.penalised(loss, W))
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,7 @@ class Move:
     products: int  # with the Hessian
     gained: float = 0.0
     damped: float = 0.0  # share of the promise that the damping took
-    full: tuple[Floats, Floats, float] | None = None  # W, change of the scores and F at length 1
+    full: Foretold | None = None  # where length 1 leads
 
     @property
     def gap(self) -> float:
@@ -116,8 +132,7 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
     D, e, promised, rest, products = solve(objective, point, point.G, system)
     slope = float(np.vdot(point.G, D) + point.g @ e)
     if not (slope < 0 and promised > 0):  # at the optimum
-        here = (point.W, np.zeros_like(point.scores), point.F)
-        return Move(point, promised, rest, 0.0, products, full=here)
+        return Move(point, promised, rest, 0.0, products, full=at_rest(point))
     U = rows.all_scores(D, e)
     R = np.empty_like(U)
     # Of the model's energy at its minimum, which is what it promises, the damping's part is no
@@ -134,13 +149,14 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
         return objective.penalised(loss, point.W + t * D), loss
 
     t, found = 1.0, objective_at(1.0)
-    full = (point.W + D, U, found[0])
+    F = found[0]
     for _ in range(_MAX_TRIALS):
         if found[0] <= point.F + _ARMIJO * t * slope and found[0] < point.F:
             break
         t = shorter(t, slope, point.F - found[0])
         found = objective_at(t)
     else:
+        full = Foretold(point.W + D, point.scores + U, F, point.residual, U)
         return Move(point, promised, rest, 0.0, products, damped=damped, full=full)
     if t == 1 and point.F - found[0] > _MORE * promised * (1 - damped):
         for longer in _LONGER:
@@ -151,7 +167,14 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
             t, found = longer, tried
     Z = point.scores + U.dtype.type(t) * U
     new = objective.known(point.W + t * D, point.b + t * e, Z, R, found[1])
+    there = Z if t == 1 else point.scores + U
+    full = Foretold(point.W + D, there, F, point.residual, U)
     return Move(new, promised, rest, t, products, point.F - new.F, damped, full)
+
+
+def at_rest(point: Point) -> Foretold:
+    """A model that foretells no change."""
+    return Foretold(point.W, point.scores, point.F, point.residual, np.zeros_like(point.scores))
 
 
 def shorter(t: float, slope: float, gained: float) -> float:

@@ -37,9 +37,9 @@ import numpy as np
 from scipy.linalg import LinAlgError, blas, cho_factor, cho_solve
 
 from skl_softmax._optimum import _kernels
-from skl_softmax._optimum._certificate import duality_gap, linearised
+from skl_softmax._optimum._certificate import Foretold, duality_gap
 from skl_softmax._optimum._metric import Curvature
-from skl_softmax._optimum._newton_move import Objective, Point, System, shorter, solve
+from skl_softmax._optimum._newton_move import Objective, Point, System, at_rest, shorter, solve
 from skl_softmax._softmax import Codes, Floats
 
 _FIRST_DAMPING = 1e-3  # of columns of deviation 1; divided or multiplied by 4 from there on
@@ -109,11 +109,8 @@ class ProximalNewton:
 
     def _gap(self, point: Point, new: Point, t: float, U: Floats) -> float:
         """By the predictions of a full step's model; of a shorter one's end, by those there."""
-        rows = self.objective.rows
-        if t < 1:
-            point, U = new, np.zeros_like(U)
-        Q = linearised(point.residual, U, rows.y, rows.weight)
-        return duality_gap(rows, self.objective.penalty, new.W, new.scores, Q)
+        foretold = Foretold(new.W, new.scores, new.F, point.residual, U) if t == 1 else at_rest(new)
+        return duality_gap(self.objective.rows, self.objective.penalty, foretold)
 
     def _working_set(self, point: Point) -> tuple[Codes, Codes, float]:
         """Features and classes of the weights to move, by class, and their share of all such."""

@@ -290,7 +290,7 @@ def test_trust_returns_as_slowly_as_it_was_lost(n_doubted, n_waited, monkeypatch
     """As many models as could not be believed must be before an estimate counts, at most 5."""
     engine_ = engine(*blobs(), l2=0.0)
     move = type("Move", (), {})()
-    monkeypatch.setattr(engine_, "_newton", lambda: move)
+    monkeypatch.setattr(engine_, "_newton", lambda: move.gap)
     found = []
     for move.gap in n_doubted * [np.inf] + 6 * [1e-9]:
         engine_.epoch()
@@ -304,7 +304,7 @@ def test_one_lucky_model_is_not_believed(monkeypatch):
     engine_ = engine(*blobs(), l2=0.0)
     gaps = iter([0.1, np.inf] + 5 * [1e-9])
     move = type("Move", (), {})()
-    monkeypatch.setattr(engine_, "_newton", lambda: move)
+    monkeypatch.setattr(engine_, "_newton", lambda: move.gap)
     found = []
     for move.gap in gaps:
         engine_.epoch()

@@ -1,0 +1,107 @@
+"""Bounds of the gap: what the compiled loops compute, and that no bound is below the truth."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.special import log_softmax, logsumexp, rel_entr, softmax
+
+from skl_softmax._kernels import residual
+from skl_softmax._optimum import _kernels
+from skl_softmax._optimum._certificate import balance, balanced_intercepts, divergence, rebalance
+
+each_size = pytest.mark.parametrize(("n", "K"), [(1, 2), (200, 2), (64, 3), (150, 7), (300, 40)])
+each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def rows(n, K, dtype=np.float64, seed=0):
+    """Scores, labels and weights."""
+    rng = np.random.default_rng(seed)
+    Z = (3 * rng.standard_normal((n, K))).astype(dtype)
+    return Z, rng.integers(K, size=n), rng.uniform(0.2, 2, n).astype(dtype), rng
+
+
+@each_dtype
+@each_size
+def test_divergence_is_that_of_the_definition(n, K, dtype):
+    """The sum of ``s q log(q / S(z))``, also of targets that are 0."""
+    Z, _, s, rng = rows(n, K, dtype)
+    Q = rng.dirichlet(np.full(K, 0.3), n).astype(dtype)
+    Q[::3] = np.eye(K, dtype=dtype)[rng.integers(K, size=len(Q[::3]))]
+
+    found = divergence(Q, Z, s)
+
+    expected = s @ rel_entr(Q.astype(float), softmax(Z.astype(float), axis=1)).sum(axis=1)
+    assert_allclose(found, expected, rtol=2e-6 if dtype == np.float32 else 1e-12)
+
+
+@each_dtype
+@each_size
+def test_linearised_predictions(n, K, dtype):
+    """``p (1 + u - p u)``, at least 1e-3 p, with sum 1, and how far the predictions are from it."""
+    Z, y, s, rng = rows(n, K, dtype)
+    U = (0.7 * rng.standard_normal((n, K))).astype(dtype)
+    Z[::5] *= 200  # predictions that are 0 and 1
+    R, sums = Z.copy(), np.zeros(K)
+    residual(R, y, s)
+    found = U.copy()
+    room = np.empty((2 * K + 1, 64), dtype)
+
+    total = _kernels.foretell(found, R, Z + U, y, s, 1e-3, sums, room)
+
+    P, exact = softmax(Z.astype(float), axis=1), U.astype(float)
+    Q = P * np.maximum(1 + exact - (P * exact).sum(axis=1, keepdims=True), 1e-3)
+    Q /= Q.sum(axis=1, keepdims=True)
+    expected = s[:, None] * (Q - np.eye(K)[y])
+    loose = 3e-6 if dtype == np.float32 else 1e-12
+    assert_allclose(found, expected, atol=loose)
+    assert_allclose(sums, expected.sum(axis=0), atol=loose * n)
+    logs = log_softmax((Z + U).astype(float), axis=1)
+    apart = np.maximum((rel_entr(Q, 1) - Q * logs).sum(axis=1), 0)
+    assert_allclose(total, s @ apart, rtol=1e-4, atol=loose * n)
+
+
+@each_size
+def test_balance_moves_the_shares_of_the_classes(n, K):
+    """The targets of some rows make up for all, and say what that costs."""
+    if n == 1:
+        return
+    Z, _, s, rng = rows(n, K)
+    Q = softmax(Z + 0.1 * rng.standard_normal(Z.shape), axis=1)
+    missing = 1e-3 * rng.standard_normal(K) * (s @ Q)
+    missing -= missing.mean()
+
+    moved = balance(lambda at: Q[at].copy(), Z, s, missing)
+
+    after = Q.copy()
+    after[moved.at] += moved.change / s[moved.at, None]
+    assert_allclose(s @ after - s @ Q, missing, atol=1e-9 * n)
+    assert after.min() >= 0
+    assert_allclose(after.sum(axis=1), 1)
+    assert_allclose(moved.grown, divergence(after, Z, s) - divergence(Q, Z, s), atol=1e-10 * n)
+
+
+def test_shares_beyond_reach_are_not_met():
+    """What no distributions can have is said to fail, not approximated."""
+    Z, _, s, _ = rows(50, 3)
+    Q = softmax(Z, axis=1)
+
+    assert not rebalance(Q.copy(), s, np.array([-2.0, 1.0, 1.0]) * s.sum())
+    assert balance(lambda at: Q[at].copy(), Z, s, np.array([-2.0, 1.0, 1.0]) * s.sum()) is None
+
+
+@each_dtype
+@pytest.mark.parametrize(("n", "K"), [(400, 2), (300, 5), (2000, 60)])
+def test_balanced_intercepts_give_every_class_its_share(n, K, dtype):
+    """Mean probabilities are the weighted shares, and the loss falls by what is said."""
+    Z, y, s, _ = rows(n, K, dtype)
+    s /= s.mean()
+    R = Z.copy()
+    before = residual(R, y, s)
+
+    b, change = balanced_intercepts(R, y, s)
+
+    Z = Z + b
+    share = np.bincount(y, s, K) / n
+    assert_allclose(s @ softmax(Z, axis=1) / n, share, rtol=1e-2)
+    after = s @ (logsumexp(Z, axis=1) - Z[np.arange(n), y])
+    assert_allclose(change, (after - before) / n, rtol=1e-4)
