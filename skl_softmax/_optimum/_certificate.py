@@ -36,10 +36,10 @@ _TOGETHER = 64  # rows whose numbers are in the nearest cache
 _BLOCK_ROWS = 1 << 12
 # The q of so many rows are moved for the classes to have their shares: of few, since numbers cost
 # time, but of some for each class.
-_SOME, _SOME_ENTRIES, _SOME_PER_CLASS = 2048, 1 << 14, 8
+_SOME, _SOME_ENTRIES, _SOME_PER_CLASS = 2048, 1 << 14, 4
 _NEWTON_STEPS = 20
 _SHARE_OFF = 1e-2  # of a class's share, that its mean probability may be
-_BALANCED, _NEARLY = 1e-14, 1e3  # of the weights: to rounding, and near enough
+_BALANCED, _NEARLY = 1e-13, 1e2  # of the weights: to rounding, and near enough
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,15 @@ class Balanced:
 
 
 def balance(
-    targets: Callable[[slice], Floats], scores: Floats, weight: Floats, missing: Floats
+    targets: Callable[[slice], Floats],
+    scores: Floats,
+    weight: Floats,
+    missing: Floats,
+    at_most_some: bool = False,
 ) -> Balanced | None:
     """Move ``sum_i s_i q_i`` by ``missing``: the q of some rows, or if they cannot be, of all."""
-    for at in (_some(*scores.shape), slice(None)):
+    some = _some(*scores.shape)
+    for at in (some,) if at_most_some or some.step == 1 else (some, slice(None)):
         Q, s = targets(at), weight[at].astype(np.float64)
         Q /= Q.sum(axis=1, keepdims=True)
         moved = Q.copy()

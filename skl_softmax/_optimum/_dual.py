@@ -88,6 +88,7 @@ _SAMPLE_ROWS = 1000  # give the entropy of all well enough to choose between the
 _MANY, _FAR = 0.25, 0.9
 _VISITED_TOGETHER = 12  # dense rows whose visits read and write the weights once; 8 to 24 are alike
 _BLOCK_ROWS = 256  # of dense rows, squared at a time
+_FAR_OFF = 0.1  # of F: a gap at which no bound is worth balancing all rows
 _TINY = 1e-30  # makes 0 log 0 = 0
 
 
@@ -241,10 +242,12 @@ class DualAscent:
         Q = self._q if len(self._q) == n else self._q[rows]
         G, missing = self._dual_gradient(W)
         if self._fit_intercept:
-            moved = balance(lambda at: Q[at].astype(np.float64), Z, s, missing)
+            far = self.gap > _FAR_OFF * self.objective
+            moved = balance(lambda at: Q[at].astype(np.float64), Z, s, missing, far)
             if moved is not None:
-                away = X[rows[moved.at]].T @ moved.change
-                G += (away - np.outer(self._mean, moved.change.sum(axis=0))) / n
+                G += (X[rows[moved.at]].T @ moved.change) / n
+                if self._mean.any():
+                    G -= np.outer(self._mean, moved.change.sum(axis=0)) / n
         loss, total = measure(Z, Q, y, s)
         if self._fit_intercept:
             total += moved.grown if moved else np.inf

@@ -109,7 +109,7 @@ class Newton:
         """
         index, w = self._curvature.draw(self._rows.trusted, _SAMPLE)
         some = self._rows.some(index, w / w.mean())
-        learner = Newton(some, self._objective.penalty, start, self._rng, self._tol)
+        learner = Newton(some, self._objective.penalty, start, self._rng, tol=0.0)
         for _ in range(_SAMPLE_EPOCHS):
             learner.epoch()
             if learner.gap <= _SAMPLE_GAP * learner.objective:
