@@ -1,7 +1,7 @@
 """`SoftmaxSGDClassifier`: the parameters, the documentation and the methods, all of them thin."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self
@@ -27,6 +27,7 @@ from skl_softmax._textbook import (
     SGD,
     Adagrad,
     Adam,
+    DivergedError,
     Method,
     Solver,
     Steps,
@@ -122,7 +123,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
 
     eta0 : float, default=0.01
         Initial step, in ``(0, inf)``. A step that is too long for the data ends in an error that
-        says so.
+        says so: in ``fit`` where the parameters overflow, or where the objective of what it would
+        return is above ten times the larger of that at the start and that at zero, log K; in
+        ``partial_fit`` where they overflow.
 
     power_t : float, default=0.5
         Exponent of "invscaling", in ``[0, inf)``.
@@ -375,8 +378,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If an argument or parameter is invalid, or if a step that was too long made the
-            parameters overflow. A model that was fitted before is then unchanged.
+            If an argument or parameter is invalid, or if steps that were too long made the
+            parameters overflow or the objective rise; see ``eta0``. A model that was fitted before
+            is then unchanged.
 
         Warns
         -----
@@ -396,7 +400,6 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 coef_init = earlier["coef_"] if coef_init is None else coef_init
                 intercept_init = earlier["intercept_"] if intercept_init is None else intercept_init
             coef, intercept = _validation.check_init(problem, coef_init, intercept_init)
-            params = self._parameters(coef, intercept)
             state = State(
                 rng,
                 n_rows=len(problem.data.rows),
@@ -412,8 +415,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
             )
             if coef_init is not None:
                 problem = replace(problem, data=replace(problem.data, from_zero=False))
-            with _overflow_explained():
-                learner = self._learner(problem, params, state)
+            with self._divergence_explained():
+                learner = self._learner(problem, lambda: self._parameters(coef, intercept), state)
                 fitted = _fit.fit(learner, problem.validation, budget)
             self._publish(fitted.params, fitted.state, fitted.loss_curve)
             if fitted.gap is not None:
@@ -488,7 +491,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 self._begin_stream(parts[0])
             coef = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
             params = self._parameters(np.asarray(coef, parts[0].dtype), self.intercept_)
-            with _overflow_explained():
+            with self._divergence_explained():
                 found = _partial_fit.partial_fit(
                     self._stream, parts, self.classes_, params, self._state
                 )
@@ -627,16 +630,18 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         )
         self._publish(params, state, [])
 
-    def _learner(self, problem: Problem, params: Parameters, state: State) -> _fit.Learner:
+    def _learner(
+        self, problem: Problem, start: Callable[[], Parameters], state: State
+    ) -> _fit.Learner:
         """What `fit` drives."""
         n_classes, size = len(problem.classes), self._batch_size()
         if self.solver == "auto":
             penalty = self._penalty(n_classes)
             return OptimumFit(
-                penalty, self.fit_intercept, size, params, state, problem.data, self.tol
+                penalty, self.fit_intercept, size, start(), state, problem.data, self.tol
             )
         method = self._method(n_classes, min(size, len(problem.data.rows)))
-        return TextbookFit(method, params, state, problem.data)
+        return TextbookFit(method, start, state, problem.data)
 
     def _stream(self, n_classes: int) -> _partial_fit.Stream:
         """What `partial_fit` drives."""
@@ -671,6 +676,33 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         steps = Steps(float(self.eta0), float(self.power_t), float(self.alpha))
         return Method(solver, schedule, steps, batch_size, self.shuffle)
 
+    @contextmanager
+    def _divergence_explained(self) -> Iterator[None]:
+        """Say what happened, by which step, and what to do."""
+        try:
+            yield
+        except (OverflowedError, DivergedError) as error:
+            found = str(error)
+        else:
+            return
+        if self.solver == "auto":
+            raise ValueError(
+                f"{found}: the values or the weights of these rows, or the parameters to start "
+                "from, are too large. Scale the features (for example with StandardScaler) or "
+                "sample_weight."
+            )
+        read, remedy = [], "Scale"
+        if self.solver == "sgd":
+            read.append(f"learning_rate={self.learning_rate!r}")
+        if self.solver != "sgd" or self.learning_rate not in ("auto", "optimal"):
+            read.append(f"eta0={self.eta0:g}")
+            remedy = "Use a smaller eta0, scale"
+        raise ValueError(
+            f"{found}: the step of solver={self.solver!r} with {' and '.join(read)} is too long "
+            f"for this data. {remedy} the features (for example with StandardScaler), or choose "
+            "solver='auto', which derives its step from the data."
+        )
+
     def _publish(self, params: Parameters, state: State, loss_curve: list[float]) -> None:
         """Set the fitted attributes; those that not every fit has belong to another one now."""
         for name in ("validation_loss_curve_", "best_loss_", "best_iter_", "gap_"):
@@ -684,15 +716,3 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
 
 def _one_score_a_class(scores: Floats) -> Floats:
     return scores if scores.ndim == 2 else np.column_stack([np.zeros_like(scores), scores])
-
-
-@contextmanager
-def _overflow_explained() -> Iterator[None]:
-    try:
-        yield
-    except OverflowedError:
-        raise ValueError(
-            "The parameters overflowed: the step of the learning rate is too long for this data. "
-            "Use a smaller eta0, scale the features (for example with StandardScaler), or choose "
-            "solver='auto', which derives its step from the data."
-        ) from None

@@ -45,6 +45,9 @@ class Learner(Protocol):
     def finished(self) -> tuple[Parameters, State]:
         """The same at the end of a fit, after what is worth doing once."""
 
+    def check(self, params: Parameters) -> None:
+        """Raise an error if a fit that ends with these has failed."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -100,6 +103,7 @@ def fit(learner: Learner, validation: Rows | None, budget: Budget) -> Fitted:
             fitted.converged = True
             break
     fitted.params, fitted.state = best or learner.finished()
+    learner.check(fitted.params)
     if best is None:
         fitted.gap = learner.gap
     return fitted

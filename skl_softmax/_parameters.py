@@ -11,6 +11,9 @@ from skl_softmax._softmax import Codes, Floats
 class OverflowedError(ArithmeticError):
     """The parameters left the range of floating-point numbers."""
 
+    def __init__(self) -> None:
+        super().__init__("The parameters overflowed")
+
 
 @dataclass
 class Parameters:

@@ -63,11 +63,15 @@ def validation():
     return Rows(X, np.array([0, 1]), np.ones(2), np.arange(2))
 
 
+def at_zero():
+    """Where all fits here begin."""
+    return Parameters(np.zeros((D, K)), np.zeros(K))
+
+
 def run(solver, data, budget=BUDGET, schedule="constant", batch_size=1, validation=None, **steps):
     """Fit from zero."""
-    params = Parameters(np.zeros((D, K)), np.zeros(K))
     method = Method(solver, schedule, replace(STEPS, **steps), batch_size, True)
-    learner = TextbookFit(method, params, State(np.random.RandomState(0)), data)
+    learner = TextbookFit(method, at_zero, State(np.random.RandomState(0)), data)
     return fit(learner, validation, budget)
 
 

@@ -571,6 +571,65 @@ def test_overflow_by_the_penalty(kind, container):
     assert_refused(model, "fit", container(X), Y, match="overflowed.*smaller eta0")
 
 
+@pytest.mark.thinned("params", "container")
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch_size", [16, 256])
+@pytest.mark.parametrize("more", [{}, {"early_stopping": True}, {"class_weight": "balanced"}])
+@pytest.mark.parametrize("y", [Y, np.minimum(Y, 1)], ids=["three classes", "two"])
+@pytest.mark.parametrize(
+    "params", [*TOO_LONG.values(), {"solver": "adagrad"}], ids=[*TOO_LONG, "adagrad"]
+)
+def test_objective_that_rises(params, y, more, batch_size, dtype, container):
+    """A step so long that the objective rises without an overflow is an error that names it."""
+    model = model_of("fitted").set_params(eta0=1e4, batch_size=batch_size, **more, **params)
+
+    match = (
+        rf"objective rose from \S+ to \S+: .*solver='{params['solver']}' with .*eta0=10000 is too "
+        "long.*smaller eta0.*scale the features.*solver='auto'"
+    )
+    assert_refused(model, "fit", container(X.astype(dtype)), y, match=match)
+
+
+def test_schedule_without_eta0_is_not_told_to_change_it():
+    """Where the step does not come from eta0 the error names the schedule, and not eta0."""
+    model = SoftmaxSGDClassifier(solver="sgd", learning_rate="optimal", random_state=0)
+
+    with pytest.raises(ValueError, match="with learning_rate='optimal' is too long") as error:
+        model.fit(1e3 * X, Y)
+    assert "eta0" not in str(error.value)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("given", ["coef_init", "warm_start"])
+def test_high_start_that_comes_down(given, container):
+    """A fit that comes down from a start at 1300 times the zero model's objective is none."""
+    params = {"solver": "sgd", "learning_rate": "constant", "eta0": 10.0, "batch_size": 16}
+    rows, far = container(X), np.outer([1, 0, -1], [1e3, 0, 0, 0])
+    model = SoftmaxSGDClassifier(max_iter=10, tol=None, random_state=0, **params)
+    init = {"coef_init": far}
+    if given == "warm_start":
+        model.fit(rows, Y).set_params(warm_start=True)
+        model.coef_, init = far, {}
+
+    model.fit(rows, Y, **init)
+
+    assert model.loss_curve_[0] > 1000 * np.log(3)  # in a pass that has made updates already
+    assert 300 * np.log(3) > model.loss_curve_[-1] > 20 * np.log(3)
+
+
+@pytest.mark.parametrize("params", TOO_LONG.values(), ids=TOO_LONG.keys())
+def test_stream_may_rise(params):
+    """Only an overflow ends a stream: its next chunk may bring it back."""
+    model = model_of("new").set_params(eta0=1e3, **params)
+
+    for _ in range(3):
+        model.partial_fit(X, Y, [0, 1, 2])
+
+    assert np.isfinite(model.coef_).all()
+    assert model.loss_curve_[-1] > 10 * np.log(3)
+
+
 # --- Interruptions.
 
 

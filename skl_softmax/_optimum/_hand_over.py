@@ -9,7 +9,7 @@ from skl_softmax._optimum._dual import DualAscent
 from skl_softmax._optimum._metric import FULL_WIDTH
 from skl_softmax._optimum._newton import Newton
 from skl_softmax._optimum._proximal_move import least_shift
-from skl_softmax._parameters import Parameters
+from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
 from skl_softmax._state import State
@@ -159,6 +159,12 @@ class OptimumFit:
         self._engine.parameters()
         self._engine.balance()
         return self._or_shares(self._engine.parameters()), replace(self._state, t=self.t)
+
+    def check(self, params: Parameters) -> None:
+        """Raise an error if a number is none, as after an immense start."""
+        known = np.isfinite(self.objective) and np.isfinite(self.gap)
+        if not (known and np.isfinite(params.coef).all() and np.isfinite(params.intercept).all()):
+            raise OverflowedError
 
     def _or_shares(self, params: Parameters) -> Parameters:
         """The class shares alone, by the intercepts, where nothing better was found."""

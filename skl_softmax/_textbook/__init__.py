@@ -8,11 +8,13 @@ gradient, and the gradient an update by the solver's `step`, which is the formul
 a memory (`_sgd`, `_adagrad`, `_adam`; `_solver` is what they share). Where there is a compiled pass
 (`_kernels`), it equals `step` repeated; on CSR rows it touches only the weights of their non-zeros,
 and what an update does to all others waits for their next visit (`_lazy`). At the end the user gets
-the iterate, or the average of the iterates, and the state what the next pass goes on from.
+the iterate, or the average of the iterates, and the state what the next pass goes on from; a fit
+whose steps were too long gets an error instead (`_divergence`).
 """
 
 from skl_softmax._textbook._adagrad import Adagrad
 from skl_softmax._textbook._adam import Adam
+from skl_softmax._textbook._divergence import DivergedError
 from skl_softmax._textbook._learner import TextbookFit, TextbookStream
 from skl_softmax._textbook._pass import Method
 from skl_softmax._textbook._schedules import Steps
@@ -23,6 +25,7 @@ __all__ = [
     "SGD",
     "Adagrad",
     "Adam",
+    "DivergedError",
     "Method",
     "Solver",
     "Steps",

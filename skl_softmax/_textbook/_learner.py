@@ -4,6 +4,7 @@ Between calls its state holds the solver's memory, by the names of its arrays, t
 user sees an average instead, and some numbers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from skl_softmax._parameters import Parameters, lift, with_mean
 from skl_softmax._rows import Rows
 from skl_softmax._softmax import Codes
 from skl_softmax._state import Learnt, State
+from skl_softmax._textbook._divergence import check_descent
 from skl_softmax._textbook._pass import Method, Pace, run_pass
 from skl_softmax._textbook._solver import Iterate, Memory
 
@@ -20,16 +22,21 @@ _ITERATE, _NORMS = ("iterate", "iterate_intercept"), ("square", "absolute")
 
 
 class TextbookFit:
-    """Passes of a method over the same rows; owns and changes ``params`` and ``state``."""
+    """Passes of a method over the same rows; owns and changes ``state`` and what ``start`` makes.
+
+    At the end of a fit that rose ``start`` is called again, to see from where.
+    """
 
     gap = None
 
-    def __init__(self, method: Method, params: Parameters, state: State, data: Rows) -> None:
-        self._method, self._state, self._data = method, state, data
-        self._iterate, self._memory, self._pace = _taken_up(method, params, state)
+    def __init__(
+        self, method: Method, start: Callable[[], Parameters], state: State, data: Rows
+    ) -> None:
+        self._method, self._start, self._state, self._data = method, start, state, data
+        self._iterate, self._memory, self._pace = _taken_up(method, start(), state)
         if not method.solver.fit_intercept:
             self._forget_intercept()
-        self.objective = np.inf
+        self.objective, self._highest = np.inf, -np.inf
         self._pace.learn(method, data)
 
     @property
@@ -40,6 +47,7 @@ class TextbookFit:
         self.objective = run_pass(
             self._iterate, self._memory, self._state, self._pace, self._method, self._data
         )
+        self._highest = max(self._highest, self.objective)
 
     def near_optimum(self, tol: float) -> bool:
         return False
@@ -62,6 +70,15 @@ class TextbookFit:
     def finished(self) -> tuple[Parameters, State]:
         """The same, without a copy: the end of this learner."""
         return self._stored(self._iterate, self._memory, self._state), self._state
+
+    def check(self, params: Parameters) -> None:
+        """Raise an error if steps were so long that the objective rose.
+
+        In an epoch of one batch, or of hardly more, less than half of the rows have met what it did
+        to the parameters.
+        """
+        met = self._highest if len(self._data.rows) >= 2 * self._method.batch_size else np.inf
+        check_descent(params, met, self._start, self._method.solver.penalty, self._data)
 
     def _stored(self, iterate: Iterate, memory: Memory, state: State) -> Parameters:
         """Put everything into the state; returns what the user sees."""
@@ -87,7 +104,7 @@ class TextbookStream:
     method: Method
 
     def learn(self, params: Parameters, state: State, data: Rows) -> Learnt:
-        learner = TextbookFit(self.method, params, state.copy(), data)
+        learner = TextbookFit(self.method, lambda: params, state.copy(), data)
         learner.epoch()
         return Learnt(*learner.finished(), learner.objective)
 

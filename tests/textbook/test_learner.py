@@ -1,6 +1,7 @@
 """A textbook method between calls: what its state holds, and that chunks go on where they ended."""
 
 import pickle
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +14,16 @@ from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
 from skl_softmax._softmax import cross_entropy, scores, softmax
 from skl_softmax._state import State
-from skl_softmax._textbook import SGD, Adagrad, Adam, Method, Steps, TextbookFit, TextbookStream
+from skl_softmax._textbook import (
+    SGD,
+    Adagrad,
+    Adam,
+    DivergedError,
+    Method,
+    Steps,
+    TextbookFit,
+    TextbookStream,
+)
 
 N, D, K = 23, 4, 3
 NO_PENALTY = Penalty()
@@ -288,7 +298,7 @@ def test_fit_does_not_share_what_is_kept(data):
     """What was kept of an epoch stays as it was while the fit goes on."""
     params, state = start()
     method = method_of(SGD(NO_PENALTY, True, momentum=0.9, average_from=1))
-    learner = TextbookFit(method, params, state, data)
+    learner = TextbookFit(method, lambda: params, state, data)
     learner.epoch()
     shown, kept = learner.kept()
     before = pickle.dumps((shown.coef, kept.arrays, kept.numbers, kept.t))
@@ -299,11 +309,25 @@ def test_fit_does_not_share_what_is_kept(data):
     assert (kept.t, learner.t) == (5, 10)
 
 
+@pytest.mark.parametrize(("batch_size", "looks"), [(11, False), (12, True), (N, True)])
+def test_what_hardly_a_row_has_met_is_looked_at(batch_size, looks, data):
+    """Where an epoch has hardly more than one update, what was met tells nothing of its end."""
+    end, state = start()
+    data = replace(data, y=data.X[:, :K].argmax(axis=1))  # so that the first epoch is downhill
+    method = method_of(SGD(NO_PENALTY, True), batch_size=batch_size)
+    learner = TextbookFit(method, lambda: start()[0], state, data)
+    learner.epoch()
+    end.coef[:, 0] = 1e3
+
+    with pytest.raises(DivergedError) if looks else nullcontext():
+        learner.check(end)
+
+
 def test_stream_goes_on_from_a_fit(data):
     """The state of a fit is one that a stream goes on from as from a chunk."""
     method = method_of(SGD(NO_PENALTY, True, momentum=0.9, average_from=1))
     params, state = start()
-    learner = TextbookFit(method, params, state, data)
+    learner = TextbookFit(method, lambda: params, state, data)
     learner.epoch()
 
     found = TextbookStream(method).learn(*learner.kept(), data)
