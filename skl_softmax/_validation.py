@@ -3,6 +3,7 @@
 The only file that imports private names of scikit-learn.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -151,7 +152,7 @@ def check_fit(
         weight_val = _check_weight(sample_weight_val, X_val, "sample_weight_val") * factor[codes]
         held_out = _held_out(X_val, codes, weight_val, np.flatnonzero(weight_val))
     elif estimator.early_stopping:
-        rows, held_out = _split(estimator, X, y_codes, weight, rows, rng)
+        rows, held_out = _split(estimator, X, y_codes, classes, weight, rows, rng)
     weight /= _taken(weight, rows).mean()
     data = Rows(X, y_codes, weight.astype(X.dtype, copy=False), rows, from_zero=True)
     return Problem(data, classes, counts, held_out)
@@ -458,10 +459,26 @@ def _held_out(X: Any, codes: Codes, weight: Floats, rows: Codes) -> Rows:
 
 
 def _split(
-    estimator: Any, X: Any, codes: Codes, weight: Floats, rows: Codes, rng: Any
+    estimator: Any, X: Any, codes: Codes, classes: Any, weight: Floats, rows: Codes, rng: Any
 ) -> tuple[Codes, Rows]:
     """Hold out a stratified `validation_fraction` of the rows that count."""
-    split = StratifiedShuffleSplit(test_size=estimator.validation_fraction, random_state=rng)
+    fraction, n = estimator.validation_fraction, len(rows)
+    counts = np.bincount(codes[rows], minlength=len(classes))
+    if (counts == 1).any():
+        raise ValueError(
+            "With early_stopping=True every class needs at least 2 rows (with non-zero weight), "
+            "so that one can be held out, but the class "
+            f"{classes.tolist()[np.argmax(counts == 1)]!r} has only 1. Leave out its row, or give "
+            "X_val and y_val."
+        )
+    n_held_out, n_classes = math.ceil(fraction * n), np.count_nonzero(counts)
+    if min(n_held_out, n - n_held_out) < n_classes:
+        raise ValueError(
+            f"With early_stopping=True there must be at least as many rows to hold out, and to "
+            f"train on, as there are classes, {n_classes}, but validation_fraction={fraction:g} "
+            f"of {n} rows leaves {n_held_out} and {n - n_held_out}."
+        )
+    split = StratifiedShuffleSplit(test_size=fraction, random_state=rng)
     train, test = next(split.split(np.zeros((len(rows), 1)), codes[rows]))
     return np.sort(rows[train]), _held_out(X, codes, weight, np.sort(rows[test]))
 

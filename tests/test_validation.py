@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 from sklearn.exceptions import DataConversionWarning, NotFittedError
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.preprocessing import StandardScaler
 
 from skl_softmax import SoftmaxSGDClassifier
@@ -392,11 +393,58 @@ def test_early_stopping_in_a_stream(kind):
     assert_refused(*args, match="early_stopping should be False with partial_fit", **kwargs)
 
 
-def test_too_few_rows_to_hold_out(kind):
-    """A validation set without room for each class is refused."""
-    model = model_of(kind).set_params(early_stopping=True, validation_fraction=0.01)
+@pytest.mark.parametrize(
+    ("fraction", "left"), [(0.01, "2 and 148"), (0.99, "149 and 1"), (0.9999, "150 and 0")]
+)
+def test_too_few_rows_to_hold_out(kind, fraction, left):
+    """Without room for each class in the validation or the training set, both are named."""
+    model = model_of(kind).set_params(early_stopping=True, validation_fraction=fraction)
 
-    assert_refused(model, "fit", X, Y, match="test_size = 2 should be greater or equal")
+    match = f"early_stopping=True .* classes, 3, but validation_fraction={fraction} .*leaves {left}"
+    assert_refused(model, "fit", X, Y, match=match)
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        (np.array(["cat", "dog", "emu"]), "'emu'"),
+        (np.array(["cat", "dog", "emu"], dtype=object), "'emu'"),
+        (np.array([-7, 30, 900]), "900"),
+        (np.array([0.0, 1.0, 4.0]), "4.0"),
+    ],
+    ids=["words", "objects", "integers", "floats"],
+)
+@pytest.mark.parametrize("dropped", [False, True])
+def test_class_with_one_row_to_hold_out(kind, labels, named, dropped):
+    """A class with one row (of non-zero weight) cannot be held out, and its label is named."""
+    rows = np.flatnonzero(Y < 2).tolist() + ([100, 101] if dropped else [100])
+    weight = np.where(np.arange(len(rows)) == 101, 0.0, 1.0)
+    model = model_of(kind).set_params(early_stopping=True)
+
+    match = f"early_stopping=True .* at least 2 rows .* class {named} has only 1"
+    assert_refused(model, "fit", X[rows], labels[Y[rows]], weight, match=match)
+
+
+@pytest.mark.parametrize("n", [4, 7, 30])
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_what_can_be_held_out_is(n, fraction):
+    """The rows are held out wherever scikit-learn can split them."""
+    y = np.arange(n) % 3
+    split = StratifiedShuffleSplit(test_size=fraction, random_state=0)
+    try:
+        next(split.split(y[:, None], y))
+    except ValueError:
+        possible = False
+    else:
+        possible = True
+    model = SoftmaxSGDClassifier(
+        early_stopping=True, validation_fraction=fraction, max_iter=1, tol=None
+    )
+
+    if possible:
+        assert len(model.fit(X[:n], y).validation_loss_curve_) == 1
+    else:
+        assert_refused(model, "fit", X[:n], y, match="early_stopping=True")
 
 
 # --- The validation set.
