@@ -356,7 +356,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows. Float32 and float64 are computed in as they are, anything else becomes
-            float64; sparse formats other than CSR are converted once.
+            float64; sparse formats other than CSR are converted once. Values must be at most 1e150
+            in float64, 1e18 in float32, so that their squares can be summed. With ``solver="auto"``
+            a column with a deviation below 1e-150, in float32 1e-19, counts as constant.
         y : array-like of shape (n_samples,)
             Labels, of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -450,7 +452,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; computed in the dtype of the first chunk.
+            Rows; computed in the dtype of the first chunk. Values must be at most 1e100 with
+            "auto", else as in `fit`.
         y : array-like of shape (n_samples,)
             Labels among the classes, or any with ``new_classes="add"``. Unless the rows are
             shuffled, a class then begins with the batch of its first row of non-zero weight.

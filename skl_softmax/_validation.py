@@ -65,6 +65,14 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "verbose": ["verbose"],
 }
 
+# The largest values whose squares are summed: one over such a sum is a step, in the dtype of X.
+# Measured in fits with "auto" of 200 to 20000 rows, 6 to 20000 columns: all was well up to 1e150
+# and 1e21, one column or all being as large; at 1e152 and 1e22 there were NaN, or no step at all,
+# and a gap of 0.
+_LARGEST = {np.dtype(np.float64): 1e150, np.dtype(np.float32): 1e18}
+# The same in a stream with "auto": its sums are float64, and grow by up to 1e100 as it forgets.
+_LARGEST_IN_STREAM = 1e100
+
 _KNOWN = -1  # in the place of the first row of a class that the chunk need not bring
 
 _parameters_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*PARAMETER_CONSTRAINTS)
@@ -141,6 +149,7 @@ def check_fit(
         rows = rows[weight[rows] > 0]  # those of a class without weight go too
     if not len(rows):
         raise ValueError("The class weights of all samples are zero.")
+    _check_largest(estimator, X, rows, "X", _LARGEST[X.dtype])
     held_out = None
     if (X_val is None) != (y_val is None):
         given, missing = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
@@ -151,6 +160,7 @@ def check_fit(
         X_val, codes = _check_validation(estimator, X_val, y_val, classes, X.dtype)
         weight_val = _check_weight(sample_weight_val, X_val, "sample_weight_val") * factor[codes]
         held_out = _held_out(X_val, codes, weight_val, np.flatnonzero(weight_val))
+        _check_largest(estimator, held_out.X, held_out.rows, "X_val", _LARGEST[X.dtype])
     elif estimator.early_stopping:
         rows, held_out = _split(estimator, X, y_codes, classes, weight, rows, rng)
     weight /= _taken(weight, rows).mean()
@@ -198,6 +208,8 @@ def check_partial_fit(
     if not np.isfinite(product).all():
         raise ValueError(f"sample_weight contains a value too large for {X.dtype!r}.")
     data = Rows(X, codes, product, np.flatnonzero(product))
+    limit = _LARGEST_IN_STREAM if estimator.solver == "auto" else _LARGEST[X.dtype]
+    _check_largest(estimator, X, data.rows, "X", limit)
     return _parts(data, classes, first_rows, counts, weight, batch_size)
 
 
@@ -345,6 +357,32 @@ def _kernel_ready(X: Any) -> Any:
     ready.data = X.data
     ready.indices, ready.indptr = (a.astype(index, copy=False) for a in (X.indices, X.indptr))
     return ready
+
+
+def _check_largest(estimator: Any, X: Any, rows: Codes, name: str, limit: float) -> None:
+    """Refuse ``rows`` with a value beyond ``limit``, whose square would be no number."""
+    values = X if isinstance(X, np.ndarray) else X.data
+    if not values.size or max(float(values.max()), -float(values.min())) <= limit:
+        return  # nearly always, and without a copy
+    beyond = (values > limit) | (values < -limit)
+    if isinstance(X, np.ndarray):
+        row, column = np.nonzero(beyond)
+        values = X[row, column]
+    else:
+        at = np.flatnonzero(beyond[: X.indptr[-1]])
+        row, column, values = np.searchsorted(X.indptr, at, "right") - 1, X.indices[at], X.data[at]
+    counting = np.flatnonzero(np.isin(row, rows))
+    if not len(counting):
+        return
+    first = counting[0]
+    names = getattr(estimator, "feature_names_in_", None)
+    feature = f"column {column[first]}" + ("" if names is None else f" ({names[column[first]]!r})")
+    raise ValueError(
+        f"Input {name} contains a value whose square is too large for {X.dtype!r}: "
+        f"{values[first]:.3g} in {feature}. Absolute values must be at most {limit:g}. Scale the "
+        "column; where such a value stands for a missing one, replace it (for example with "
+        "SimpleImputer)."
+    )
 
 
 def _few_integers(y: Any) -> bool:

@@ -6,9 +6,10 @@ import copy
 from dataclasses import fields, is_dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.model_selection import StratifiedShuffleSplit
@@ -23,6 +24,7 @@ X, Y = load_iris(return_X_y=True)
 X = StandardScaler().fit_transform(X)
 N = len(Y)
 ONES = np.ones(N)
+CONTAINERS = pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
 
 
 def replaced(array, value, index=7):
@@ -126,7 +128,7 @@ def test_bad_rows(kind, learn, bad, match):
     assert_refused(*args, match=match, **kwargs)
 
 
-@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@CONTAINERS
 @pytest.mark.parametrize("kind", ["fitted", "streaming"])
 def test_wrong_number_of_features_in_a_stream(kind, container):
     """Once the number of features is known, partial_fit refuses any other."""
@@ -138,7 +140,7 @@ def test_wrong_number_of_features_in_a_stream(kind, container):
 @pytest.mark.parametrize(
     "method", ["predict", "predict_proba", "predict_log_proba", "decision_function"]
 )
-@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@CONTAINERS
 def test_wrong_number_of_features_in_prediction(method, container):
     """Prediction refuses rows of another width."""
     match = "X has 3 features, but SoftmaxSGDClassifier is expecting 4 features"
@@ -447,6 +449,179 @@ def test_what_can_be_held_out_is(n, fraction):
         assert_refused(model, "fit", X[:n], y, match="early_stopping=True")
 
 
+# --- Values whose squares are no numbers.
+
+
+BEYOND = {np.float32: 3e18, np.float64: -1e151}
+SOLVERS = ["auto", "sgd", "adagrad", "adam"]
+
+
+@CONTAINERS
+@pytest.mark.parametrize(
+    ("learn", "solver", "dtype", "value"),
+    [
+        *(("fit", solver, *beyond) for solver in SOLVERS for beyond in BEYOND.items()),
+        *(("partial_fit", solver, *beyond) for solver in SOLVERS[1:] for beyond in BEYOND.items()),
+        ("partial_fit", "auto", np.float64, -1e101),
+    ],
+)
+def test_value_beyond_squares(learn, solver, dtype, value, container):
+    """A value that cannot be squared is refused, with its column and what to do about it."""
+    bad = container(replaced(X, value).astype(dtype))  # the eighth: second row, last column
+    args, kwargs = call(model_of("new", solver=solver), learn, bad, Y)
+
+    match = f"Input X .*{np.dtype(dtype)}.*: {value:.3g} in column 3. .*SimpleImputer"
+    assert_refused(*args, match=match.replace("+", r"\+"), **kwargs)
+
+
+def test_value_beyond_squares_in_a_later_call(kind, learn):
+    """So is one in a later call, and the model stays as it was."""
+    args, kwargs = call(model_of(kind), learn, replaced(X, 1e200), Y)
+
+    assert_refused(*args, match=r"1e\+200 in column 3", **kwargs)
+
+
+@CONTAINERS
+@pytest.mark.parametrize(("dtype", "value"), BEYOND.items())
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_value_beyond_squares_in_the_validation_set(early_stopping, dtype, value, container):
+    """So is one in the validation set."""
+    bad = container(replaced(X, value, index=-3).astype(dtype))
+    model = model_of("fitted").set_params(early_stopping=early_stopping)
+
+    match = "Input X_val .* in column 1"
+    assert_refused(model, "fit", X.astype(dtype), Y, X_val=bad, y_val=Y, match=match)
+
+
+def test_value_beyond_squares_in_a_named_column(learn):
+    """Where the columns have names, the error says the name."""
+    table = pd.DataFrame(replaced(X, 1e300), columns=["age", "height", "weight", "income"])
+    args, kwargs = call(model_of("new"), learn, table, Y)
+
+    assert_refused(*args, match=r"1e\+300 in column 3 \('income'\)", **kwargs)
+
+
+@CONTAINERS
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_values_beyond_squares_that_do_not_count(solver, learn, container):
+    """Rows of weight zero may hold anything."""
+    weight = np.where(np.arange(N) < 10, 0.0, 1.0)
+    bad = np.where(weight[:, None] > 0, X, -1e300)
+    models = [model_of("new", solver=solver, shuffle=False) for _ in range(2)]
+
+    for model, *rows in zip(models, (bad, X[10:]), (Y, Y[10:]), (weight, weight[10:]), strict=True):
+        args, kwargs = call(model, learn, container(rows[0]), rows[1], sample_weight=rows[2])
+        getattr(model, learn)(*args[2:], **kwargs)
+
+    # The same rows: the same model up to rounding.
+    assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-9)
+
+
+def loss_of(model, rows, labels):
+    """Mean cross-entropy."""
+    return -np.mean(model.predict_log_proba(rows)[np.arange(len(labels)), labels])
+
+
+def noisy(n, d):
+    """Rows with labels that they do not tell for sure."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((n, d)) * (rng.random((n, d)) < 0.6)
+    raw = 1.5 * rows @ rng.standard_normal((d, 3)) / np.sqrt(d / 4)
+    return rows, (raw + rng.gumbel(size=(n, 3))).argmax(axis=1)
+
+
+def scaled(rows, factor, dtype):
+    """Rows whose first column is multiplied by a number, perhaps to what is zero to rounding."""
+    with np.errstate(under="ignore"):
+        return (rows * np.append(factor, np.ones(rows.shape[1] - 1))).astype(dtype)
+
+
+FEW_AND_MANY = pytest.mark.parametrize(("n", "d"), [(200, 5), (600, 60)], ids=["few", "many"])
+
+
+@CONTAINERS
+@FEW_AND_MANY
+@pytest.mark.parametrize(("dtype", "value"), [(np.float32, 2e17), (np.float64, -2e149)])
+# The bound of the gap is all rounding, and says so.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_largest_values(dtype, value, n, d, container):
+    """Up to the limit a column of such values is learnt from, or the others are."""
+    rows, labels = noisy(n, d)
+    far = scaled(rows, value, dtype)
+    params = {"alpha": 1e-3, "random_state": 0}
+
+    model = SoftmaxSGDClassifier(**params).fit(container(far), labels)
+
+    others = SoftmaxSGDClassifier(**params).fit(rows[:, 1:], labels)
+    # Within tol of an optimum, the default 1e-3: with one more column that is no higher.
+    assert loss_of(model, far, labels) < loss_of(others, rows[:, 1:], labels) * (1 + 1e-3)
+
+
+@CONTAINERS
+@pytest.mark.parametrize(("dtype", "value"), [(np.float32, 1e36), (np.float64, -2e99)])
+def test_largest_values_in_a_stream(dtype, value, container):
+    """Up to the limit of a stream they are standardised, in float32 all numbers."""
+    rows, labels = noisy(600, 5)
+    far = scaled(rows, value, dtype)
+
+    model, near = (
+        SoftmaxSGDClassifier(random_state=0).partial_fit(container(given), labels, [0, 1, 2])
+        for given in (far, rows.astype(dtype))
+    )
+
+    # Standardised, the columns are the same, up to the rounding of float32 in 20 updates.
+    assert_allclose(loss_of(model, far, labels), loss_of(near, rows, labels), rtol=1e-3)
+
+
+TINY = [(np.float32, 1e-20), (np.float32, 1e-44), (np.float64, 1e-160), (np.float64, 1e-320)]
+
+
+@CONTAINERS
+@FEW_AND_MANY
+@pytest.mark.parametrize("penalty", ["l2", "l1", None])
+@pytest.mark.parametrize(("dtype", "value"), TINY)
+def test_values_below_squares(dtype, value, penalty, n, d, container):
+    """A column whose squares are zero to rounding leaves the model of the other columns."""
+    rows, labels = noisy(n, d)
+    rows[:, 0] = np.sin(np.arange(n))  # which has nothing to do with the labels
+    params = {"penalty": penalty, "alpha": 1e-3, "random_state": 0}
+
+    model = SoftmaxSGDClassifier(**params).fit(container(scaled(rows, value, dtype)), labels)
+
+    others = SoftmaxSGDClassifier(**params).fit(container(rows[:, 1:].astype(dtype)), labels)
+    assert np.isfinite(model.coef_).all()
+    # Objectives within tol of the same optimum, the default 1e-3; what little noise may be fitted
+    # lowers it by about 1 / n.
+    assert_allclose(model.loss_curve_[-1], others.loss_curve_[-1], rtol=1e-3 + 2 / n)
+
+
+@CONTAINERS
+@FEW_AND_MANY
+@pytest.mark.parametrize(("dtype", "value"), [(np.float32, 1e-18), (np.float64, 1e-149)])
+def test_smallest_values(dtype, value, n, d, container):
+    """While their squares are numbers, a column without a penalty is as good as any."""
+    rows, labels = noisy(n, d)
+    params = {"penalty": None, "random_state": 0}
+
+    model = SoftmaxSGDClassifier(**params).fit(container(scaled(rows, value, dtype)), labels)
+
+    near = SoftmaxSGDClassifier(**params).fit(container(rows.astype(dtype)), labels)
+    # Objectives within tol of the same optimum, the default 1e-3.
+    assert_allclose(model.loss_curve_[-1], near.loss_curve_[-1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["new", "fitted"])
+@FEW_AND_MANY
+def test_start_beyond_squares(kind, n, d):
+    """A start whose objective is no number is an error, and not a model without one."""
+    rows, labels = noisy(n, d)
+    model = model_of(kind)
+    far = np.outer([1e200, 0, -1e200], np.ones(d))
+
+    match = "overflowed: .*the parameters to start from"
+    assert_refused(model, "fit", rows, labels, coef_init=far, match=match)
+
+
 # --- The validation set.
 
 
@@ -583,7 +758,7 @@ TOO_LONG = {
 
 
 @pytest.mark.thinned("learn", "params", "container")
-@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@CONTAINERS
 @pytest.mark.parametrize("penalty", ["l2", "l1"])
 @pytest.mark.parametrize("batch_size", [1, 64])
 @pytest.mark.parametrize("kind", ["fitted", "streaming"])
@@ -599,7 +774,7 @@ def test_overflow(kind, learn, params, batch_size, penalty, container):
     assert_refused(*args, match=match, **kwargs)
 
 
-@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@CONTAINERS
 @pytest.mark.parametrize("params", [TOO_LONG["constant"], TOO_LONG["adam"]], ids=["sgd", "adam"])
 def test_overflow_in_float32(learn, params, container):
     """Float32 parameters overflow earlier, with the same error."""
@@ -609,7 +784,7 @@ def test_overflow_in_float32(learn, params, container):
     assert_refused(*args, match="overflowed.*smaller eta0", **kwargs)
 
 
-@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@CONTAINERS
 def test_overflow_by_the_penalty(kind, container):
     """A step that is too long for the penalty alone is the same error, many updates later."""
     model = model_of(kind).set_params(
@@ -620,7 +795,7 @@ def test_overflow_by_the_penalty(kind, container):
 
 
 @pytest.mark.thinned("params", "container")
-@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@CONTAINERS
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("batch_size", [16, 256])
 @pytest.mark.parametrize("more", [{}, {"early_stopping": True}, {"class_weight": "balanced"}])
@@ -648,7 +823,7 @@ def test_schedule_without_eta0_is_not_told_to_change_it():
     assert "eta0" not in str(error.value)
 
 
-@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@CONTAINERS
 @pytest.mark.parametrize("given", ["coef_init", "warm_start"])
 def test_high_start_that_comes_down(given, container):
     """A fit that comes down from a start at 1300 times the zero model's objective is none."""

@@ -103,7 +103,7 @@ BLOCK_ROWS, BATCH_ROWS = BLOCK, BATCH
 cdef double FREQUENT = 0.5  # share of non-zeros above which a column is centred
 cdef double DRAWN = 4  # factor by which a scale is drawn to that of all rare columns, at most
 cdef double CONSTANT = 1e-14  # of the mean square: a variance that is rounding
-cdef double LARGEST_SCALE = 1e30, LARGEST_VALUE = 1e100  # whose squares are floats
+cdef double LARGEST_SCALE = 1e30  # whose square is a float32
 cdef double LONG_ROW = 4  # times the mean squared norm: above it a row is weighted down
 cdef double OUTLYING_ROW = 16  # times the expected squared norm: the most that enters the mean
 cdef double FLOOR = 1 / 200.0  # of the mean squared norm: the curvature of every column, at least
@@ -132,10 +132,6 @@ cdef inline void fetch_column(
 
 # Moments
 
-cdef inline double bounded(double x) noexcept nogil:
-    return max(-LARGEST_VALUE, min(x, LARGEST_VALUE))
-
-
 cdef inline void meet(const Column *column, Met *met, double x, double weight) noexcept nogil:
     """Add a non-zero to the sums of its column over this block."""
     if met.count == 0:
@@ -160,7 +156,7 @@ cdef Py_ssize_t meet_dense(
         for j in range(n_features):
             x = dense[r * n_features + j]
             if x != 0:
-                meet(&columns[j], &met[j], bounded(x), weight[r])
+                meet(&columns[j], &met[j], x, weight[r])
     for j in range(n_features):
         if met[j].count > 0 or columns[j].frequent:
             visited[n_visited] = <int32_t>j
@@ -185,7 +181,7 @@ cdef Py_ssize_t meet_csr(
             if met[j].count == 0 and not columns[j].frequent:
                 visited[n_visited] = <int32_t>j
                 n_visited += 1
-            meet(&columns[j], &met[j], bounded(data[p]), weight[r])
+            meet(&columns[j], &met[j], data[p], weight[r])
     return n_visited
 
 
@@ -293,7 +289,7 @@ cdef void scale_dense(
     for r in range(n_rows):
         row = &dense[r * n_features]
         for j in range(n_features):
-            row[j] = <floating>((bounded(row[j]) - columns[j].centre) * columns[j].scale)
+            row[j] = <floating>((row[j] - columns[j].centre) * columns[j].scale)
 
 
 cdef Py_ssize_t frequent_first(
@@ -332,11 +328,9 @@ cdef void scale_csr(
             if data[p] == 0:
                 continue
             if column.frequent:
-                row[place[indices[p]]] = <floating>(
-                    (bounded(data[p]) - column.centre) * column.scale
-                )
+                row[place[indices[p]]] = <floating>((data[p] - column.centre) * column.scale)
             else:
-                data[n] = <floating>(bounded(data[p]) * column.scale)
+                data[n] = <floating>(data[p] * column.scale)
                 indices[n] = indices[p]
                 n += 1
     starts[n_rows] = <int32_t>n

@@ -32,7 +32,15 @@ _ROUNDS = 8  # of trust at most; each tells more of a row that had hidden the ot
 _LARGE = 1e15  # entries whose squares, summed, would leave float32
 _TOGETHER = 64  # numbers that make a row long, and rows at a time
 _MANY = 1 << 12  # numbers for which that is worth the trouble
+# Below such a mean square a column counts as constant: steps and metrics, which are some hundreds
+# over it, would leave the floats of X.
+LEAST_SQUARE = {np.dtype(np.float64): 1e-300, np.dtype(np.float32): 1e-38}
 _FAR = 30.0  # |m_j| in deviations from where a block is centred before it is multiplied
+
+
+def measurable(squares: Floats, dtype: np.dtype[np.floating]) -> Floats:
+    """The squares of columns of X, and 0 for those that count as constant."""
+    return np.where(squares < LEAST_SQUARE[dtype], 0, squares)
 
 
 def by_rows(ufunc: np.ufunc, B: Floats, row: Floats, in_place: bool = False) -> Floats:
@@ -122,7 +130,7 @@ class CentredRows:
         if self.fit_intercept:
             self.centre = (first + total).astype(self.dtype).astype(np.float64)
             square -= total * total
-        self.deviation = np.sqrt(np.maximum(square, 0))
+        self.deviation = np.sqrt(measurable(square, self._X.dtype))
         self.lengths = np.empty(self.n)
         unit = 1 / np.where(self.deviation > 0, self.deviation, 1)
         for block in self.blocks():

@@ -38,6 +38,7 @@ import numpy as np
 
 from skl_softmax._kernels import residual
 from skl_softmax._optimum import _kernels
+from skl_softmax._optimum._centred_rows import LEAST_SQUARE, measurable
 from skl_softmax._optimum._certificate import (
     balance,
     balanced_intercepts,
@@ -69,6 +70,7 @@ _LEVERAGE_DENSE = 20.0
 # 37 to over 2000 to a gap of 1e-7).
 _SLOW, _IDLE = 0.5, 0.03
 _FACTOR = 10.0
+_LEAST_METRIC = 100.0  # mean squares of the smallest columns: however long, a step is a float
 # S of the intercept, at least, and beside the mean leverage through the features. With 1 and .1 it
 # is in such motion that letter is 1.5e-2 from the optimum after four passes, with these 4e-3; with
 # a tenth of these digits and 20newsgroups are a few times as far after six.
@@ -210,7 +212,7 @@ class DualAscent:
 
     def know(self, F: float) -> None:
         """The objective of a better point than any found here."""
-        self.gap = max(self.gap - (self.objective - F), float(np.spacing(F)))
+        self.gap = max(F - (self.objective - self.gap), float(np.spacing(F)))
         self.objective = F
 
     def balance(self) -> None:
@@ -307,7 +309,7 @@ class DualAscent:
             if many or np.any(total * mean**2 > _FAR * squares):
                 self._centre_columns(mean)
                 _, (*_, squares, leverages) = self._moments()
-        self._squares, self._leverages = squares.copy(), leverages.copy()
+        self._squares, self._leverages = squares.copy(), measurable(leverages, X.dtype)
 
     def _centre_columns(self, mean: Floats) -> None:
         """What the kernels are told of ``m``, and room for a centred row."""
@@ -352,7 +354,7 @@ class DualAscent:
             self._squares += s @ B
         self._mean = mean.astype(X.dtype)
         self._squares += total * (mean - self._mean) ** 2
-        self._leverages = self._squares * (d / len(rows))
+        self._leverages = measurable(self._squares * (d / len(rows)), X.dtype)
 
     def _prepare_room(self, n_classes: int) -> None:
         """What the kernels write into: scores and moves of a row, or of a block of dense rows.
@@ -374,11 +376,14 @@ class DualAscent:
     def _set_metric(self, leverage: float) -> None:
         """``S``, ``t``, ``kappa``, and which features have a proximal term."""
         penalty, n, dtype = self._penalty, len(self._rows), self._X.dtype
-        metric = np.maximum(penalty.l2, self._leverages / (n * leverage))
+        least = _LEAST_METRIC * LEAST_SQUARE[dtype] * (self._leverages > 0)
+        metric = np.maximum(penalty.l2, np.maximum(self._leverages / leverage, least) / n)
         pace = np.divide(1 / n, metric, out=np.zeros_like(metric), where=metric > 0)
         intercept = max(_INTERCEPT_LEAST, _INTERCEPT_SHARE * float(pace @ self._squares) / n)
         intercept *= self._fit_intercept
-        reach = np.append(n * penalty.l1 * pace, 0) if penalty.l1 else np.empty(0)
+        with np.errstate(over="ignore"):
+            reach = np.minimum(n * penalty.l1 * pace, np.finfo(dtype).max)
+        reach = np.append(reach, 0) if penalty.l1 else np.empty(0)
         kappa = np.append(metric - penalty.l2, 1 / (n * intercept) if intercept else 0)
         pace = np.append(pace, intercept)
         self._leverage = leverage
@@ -394,7 +399,7 @@ class DualAscent:
         self._set_metric(self._leverage * factor)
         self._centre = self._previous = W[self._drawn]
         U *= np.divide(self._pace, pace, out=np.ones_like(pace), where=pace > 0)[:, None]
-        U[drawn] -= (n * self._pace[drawn, None] * pulled).astype(U.dtype)
+        U[drawn] -= (n * pulled * self._pace[drawn, None]).astype(U.dtype)
         U[self._drawn] += self._pull * self._centre
         self._momentum, self._recentred_at, self._divergence = 1.0, np.inf, np.inf
 

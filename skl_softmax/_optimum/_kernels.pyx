@@ -257,7 +257,7 @@ cdef dual_csr_of(
                 continue
             for p in range(size):
                 j = column[p]
-                x = s * pace[j] * value[p]
+                x = pace[j] * value[p] * s
                 u = &U[j, 0]
                 for k in range(n_classes):
                     u[k] -= x * d[k]

@@ -136,7 +136,7 @@ class Newton:
 
     def know(self, F: float) -> None:
         """The objective of a better point than any found here."""
-        self.gap = max(self.gap - (self._point.F - F), float(np.spacing(F)))
+        self.gap = max(F - (self._point.F - self.gap), float(np.spacing(F)))
         self._point.F = F
 
     def renew_metric(self) -> None:
