@@ -272,10 +272,11 @@ def test_objective_never_rises(name, container):
 
 
 def test_warns_of_the_gap():
-    """A fit that ends too early names its estimate and the remedy."""
+    """A fit that ends too early says what is not known, how far off it may be, and the remedy."""
     X, y = load_digits(return_X_y=True)
 
-    with pytest.warns(ConvergenceWarning, match=r"gap_=.* more than tol=0.001. Increase max_iter"):
+    said = r"not certified to tol=0.001: .*gap_=.* above it. Increase max_iter"
+    with pytest.warns(ConvergenceWarning, match=said):
         model = SoftmaxSGDClassifier(max_iter=2).fit(X, y)
 
     assert 1e-3 < model.gap_ <= 1
