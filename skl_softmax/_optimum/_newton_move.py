@@ -24,6 +24,8 @@ from skl_softmax._softmax import Floats
 _FORCING = 0.1  # share of the energy r^T P r at which CG stops
 _MAX_CG = 20
 _MAX_CG_LAST = 100  # products, where what CG leaves decides what the gap is known to be
+_LEAST_LEFT = 1e-9  # of what is to be left, by the metric where l2 does not tell
+_UNSEEN = 1e-8  # of the curvature by the metric: a direction in which no row differs has none
 _ARMIJO = 0.1  # share of the slope that a step must gain
 _MAX_TRIALS = 30
 _MOST_DAMPED = 0.1  # share of a promise that the damping may have taken for it to be believed
@@ -196,21 +198,22 @@ def solve(
     Y, z = system.metric(R, c)
     V, v = Y, z
     energy = first = float(np.vdot(R, Y) + c @ z)
-    promised, products = 0.0, 0
+    promised, products, l2 = 0.0, 0, objective.penalty.l2
 
     def goes_on() -> bool:
         if products < _MAX_CG and energy > _FORCING * first:
             return True
         may_be_last = 0 < promised <= system.last and products < _MAX_CG_LAST
-        l2 = objective.penalty.l2
-        return may_be_last and energy > 0 and float(np.vdot(R, R)) > 2 * l2 * system.left
+        if not may_be_last or l2:
+            return may_be_last and float(np.vdot(R, R)) > 2 * l2 * system.left
+        return energy > _LEAST_LEFT * system.left
 
     while goes_on():
         H, h = objective.rows.curvature(point.residual, V, v, system.damping)
         H += objective.penalty.l2 * V
         curved = float(np.vdot(V, H) + v @ h)
         products += 1
-        if not curved > 0:
+        if not curved > _UNSEEN * energy:
             break
         a = energy / curved
         promised += 0.5 * a * energy

@@ -51,7 +51,8 @@ _HESSIAN_ROWS = 16  # times m, at least, where every so-manieth row is Hessian e
 _LEAST_HESSIAN_ROWS = 4096
 _NEAR = 0.05  # share of F gained below which the next model is solved in full
 _SWEEPS, _SWEEP_TOL = 100, 1e-3  # else: a rough solution does not overshoot
-_ROUNDS, _ROUND_SWEEPS, _ROUND_TOL = 8, 20, 1e-2
+_ROUNDS, _MOST_ROUNDS, _ROUND_SWEEPS, _ROUND_TOL = 8, 128, 20, 1e-2
+_SOLVING_COST = 1e9  # numbers multiplied, about, in the systems of one round
 _ARMIJO = 0.01  # share of the slope that a step must gain
 _POOR, _GOOD = 0.25, 0.45  # share of the slope gained; a model that is exact gains half
 _MOST_DAMPING = 1e6
@@ -84,12 +85,13 @@ class ProximalNewton:
         self._scale = curvature.scale
         self._damping = self._polish_damping = _FIRST_DAMPING
         self._near = near  # the optimum, by what the last move gained
+        self._rounds = _ROUNDS  # to solve a model in; more where it was not solved
         self._gained = 0.0  # by the last moves on parts of the working set, the older the less
         self._blocks: list[tuple[Floats, Floats, float]] = []
         self._built_at = np.inf  # F there
 
     def move(self, point: Point) -> tuple[Point, float]:
-        """One move; the new point and a bound, or estimate, of its gap."""
+        """One move; the new point and a bound of its gap."""
         features, classes, share = self._working_set(point)
         precise = self._near
         step = self._step(point, features, classes, precise)
@@ -97,6 +99,8 @@ class ProximalNewton:
         gap = self._gap(point, new, t, U) if precise else np.inf
         gained = point.F - new.F
         unsolved = precise and step.rest > _SOLVED * step.promised
+        if unsolved and self._rounds < _MOST_ROUNDS:
+            self._rounds, unsolved = 2 * self._rounds, False
         if t == 1 and gained > _GOOD * slope and not unsolved:
             self._damping /= _ONWARD if precise else 4
         elif slope and (unsolved or t < 0.5 or gained < _POOR * slope):
@@ -143,7 +147,7 @@ class ProximalNewton:
         H[:m, :m][np.diag_indices(m)] += penalty.l2 * scale**2
         if len(point.b) > 2:
             _hold_shifts(H, features, classes, len(point.b))
-        promised, rest = minimise(H, reach, w, g, precise)
+        promised, rest = minimise(H, reach, w, g, self._rounds if precise else 0)
         W, e = point.W.copy(), np.zeros_like(point.b)
         W[features, classes] = w[:m] * scale
         e[: len(free)] = w[m:]
@@ -273,10 +277,10 @@ class ProximalNewton:
         return metric
 
 
-def minimise(H: Floats, reach: Floats, w: Floats, g: Floats, precise: bool) -> tuple[float, float]:
+def minimise(H: Floats, reach: Floats, w: Floats, g: Floats, rounds: int) -> tuple[float, float]:
     """Minimise ``<g, D> + 1/2 D^T H D + reach |w + D|``; in place, w becomes w + D, g its gradient.
 
-    Returns the decrease, and about what is left of it.
+    Roughly, or in up to so many rounds. Returns the decrease, and about what is left of it.
     """
     first_g, first_w = g.copy(), w.copy()
 
@@ -284,11 +288,11 @@ def minimise(H: Floats, reach: Floats, w: Floats, g: Floats, precise: bool) -> t
         change = 0.5 * float((first_g + g) @ (w - first_w))
         return -change - float(reach @ (np.abs(w) - np.abs(first_w)))
 
-    if not precise:
+    if not rounds:
         _kernels.descend(H, reach, w, g, _SWEEPS, _SWEEP_TOL)
         return decrease(), np.inf
     now = last = 0.0
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         _kernels.descend(H, reach, w, g, _ROUND_SWEEPS, _SWEEP_TOL)
         settled = _newton_on_support(H, reach, w, g)
         last, now = now, decrease()
@@ -298,27 +302,44 @@ def minimise(H: Floats, reach: Floats, w: Floats, g: Floats, precise: bool) -> t
 
 
 def _newton_on_support(H: Floats, reach: Floats, w: Floats, g: Floats) -> bool:
-    """Newton's step with signs held, in place; whether it could be taken as it is."""
-    S = np.flatnonzero((w != 0) | (reach == 0))
-    sign = np.where(reach[S] > 0, np.sign(w[S]), 0)
-    if len(S) == 0:
-        return True
-    step = _solved(H[np.ix_(S, S)], g[S] + reach[S] * sign)
-    t = 1.0
-    while t > 1e-3:
-        new = w[S] - t * step
-        crossed = new * sign < 0
+    """Newton's step with signs held, in place; whether it could be taken as it is.
+
+    Weights that would change sign stop at 0, all together if that is a descent, else one by one:
+    up to where the first does the model falls (Lee, Battle, Raina & Ng, NeurIPS 2006).
+    """
+    first = True
+    for _ in range(1 + int(_SOLVING_COST // (1 + int(np.count_nonzero(w))) ** 3)):
+        S = np.flatnonzero((w != 0) | (reach == 0))
+        if len(S) == 0:
+            return first
+        sign = np.where(reach[S] > 0, np.sign(w[S]), 0)
+        step = _solved(H[np.ix_(S, S)], g[S] + reach[S] * sign)
+        new = w[S] - step
+        crossed = np.flatnonzero(new * sign < 0)
         new[crossed] = 0
-        D = np.zeros_like(w)
-        D[S] = new - w[S]
-        curved = H @ D
-        change = float(g @ D + 0.5 * D @ curved + reach[S] @ (np.abs(new) - np.abs(w[S])))
-        if change < 0:
-            w[S] = new
-            g += curved
-            return t == 1 and not crossed.any()
-        t *= 0.3
+        if _moves(H, reach, w, g, S, new):
+            return first and len(crossed) == 0
+        if len(crossed) == 0:  # at the minimum, to rounding
+            return first
+        lengths = w[S[crossed]] / step[crossed]
+        new = w[S] - lengths.min() * step
+        new[crossed[lengths.argmin()]] = 0
+        if not _moves(H, reach, w, g, S, new):
+            break
+        first = False
     return False
+
+
+def _moves(H: Floats, reach: Floats, w: Floats, g: Floats, S: Codes, new: Floats) -> bool:
+    """Give w the ``new`` values at S, in place with g, if that is a descent."""
+    D = np.zeros_like(w)
+    D[S] = new - w[S]
+    curved = H @ D
+    fell = -float(g @ D + 0.5 * D @ curved + reach[S] @ (np.abs(new) - np.abs(w[S])))
+    if fell > 0:
+        w[S] = new
+        g += curved
+    return fell > 0
 
 
 def _solved(A: Floats, b: Floats) -> Floats:
