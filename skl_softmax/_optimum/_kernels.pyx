@@ -444,7 +444,6 @@ cdef curve_of(
             u[y[i]] += s * (label - mean)
 
 
-
 def measure(scores, targets, const Py_ssize_t[::1] y, weight, room):
     """In place: the scores of rows become ``s (S - y)``; returns the sums of ``s CE`` and ``s KL``.
 
