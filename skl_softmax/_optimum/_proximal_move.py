@@ -99,7 +99,8 @@ class ProximalNewton:
         gap = self._gap(point, new, t, U) if precise else np.inf
         gained = point.F - new.F
         unsolved = precise and step.rest > _SOLVED * step.promised
-        if unsolved and self._rounds < _MOST_ROUNDS:
+        most = min(_MOST_ROUNDS, int(_SOLVING_COST // (1 + len(features)) ** 3))
+        if unsolved and self._rounds < most:
             self._rounds, unsolved = 2 * self._rounds, False
         if t == 1 and gained > _GOOD * slope and not unsolved:
             self._damping /= _ONWARD if precise else 4
