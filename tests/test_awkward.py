@@ -110,7 +110,7 @@ def test_reference_without_a_penalty_is_the_optimum():
 @pytest.mark.parametrize("n_steps", [1, 3, 6, 10])
 def test_error_of_a_reference_is_a_bound(n_steps):
     """However early its steps end, the optimum is not further below than the error says."""
-    for seed in range(CHUNK):
+    for seed in range(25):
         problem, found, _ = awkward.solved(seed)
         early = awkward.reference(problem, n_steps)
 
