@@ -39,15 +39,8 @@ import numpy as np
 from skl_softmax._kernels import residual
 from skl_softmax._optimum import _kernels
 from skl_softmax._optimum._centred_rows import LEAST_SQUARE, measurable
-from skl_softmax._optimum._certificate import (
-    PRECISE,
-    balance,
-    balanced_intercepts,
-    can_be_bound,
-    feasible,
-    measure,
-    penalty_gap,
-)
+from skl_softmax._optimum._certificate import PRECISE, can_be_bound, feasible, measure, penalty_gap
+from skl_softmax._optimum._class_shares import balance, balanced_intercepts
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Codes, Floats, scores
@@ -100,7 +93,8 @@ class DualAscent:
     """The fit of rows, `epoch` by `epoch`, each O(nnz K + d K), or O(n d K) if X is dense.
 
     Memory: ``q``, ``U``, the best point and a copy of one of the last two, (n K + 3 d K) numbers;
-    the features with a proximal term (all without l2, else few) take 2 K each more.
+    the features with a proximal term (all without l2, else few) take 2 K each more, and the scores
+    of all rows n K where the gap is made a bound.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skl_softmax._kernels import residual
+from skl_softmax._objective import exact_objective
 from skl_softmax._optimum._centred_rows import CentredRows
 from skl_softmax._optimum._dual import DualAscent
 from skl_softmax._optimum._metric import FULL_WIDTH
@@ -13,7 +13,6 @@ from skl_softmax._optimum._proximal_move import least_shift
 from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
-from skl_softmax._softmax import scores
 from skl_softmax._state import State
 
 _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
@@ -63,21 +62,19 @@ class OptimumFit:
 
     def _begin(self, params: Parameters) -> Parameters:
         """The parameters to start from, or zeros if they are better."""
-        coef, intercept, penalty = params.coef, params.intercept, self._penalty
-        if not (coef.any() or intercept.any()):
+        if not (params.coef.any() or params.intercept.any()):
             return params
+        penalty, dtype = self._penalty, params.coef.dtype
         if penalty != Penalty():
-            coef = least_shift(coef.astype(np.float64), penalty.l2, penalty.l1)
-            coef = coef.astype(params.coef.dtype)
-        X, y, weight, rows = self._data.X, self._data.y, self._data.weight, self._data.rows
-        with np.errstate(all="ignore"):
-            Z = scores(X, coef, intercept)[rows]
-            F = residual(Z, y[rows], weight[rows]) / len(rows) + penalty.of(coef)
+            with np.errstate(all="ignore"):
+                coef = least_shift(params.coef.astype(np.float64), penalty.l2, penalty.l1)
+            params = Parameters(coef.astype(dtype), params.intercept)
+        F = exact_objective(params, penalty, self._data)
         if not np.isfinite(F):
             raise OverflowedError
-        if np.log(coef.shape[1]) < F:
-            return Parameters(np.zeros_like(coef), np.zeros_like(intercept))
-        return Parameters(coef, intercept)
+        if np.log(len(params.intercept)) < F:
+            return Parameters(np.zeros_like(params.coef), np.zeros_like(params.intercept))
+        return params
 
     def _dual_ascent(self, params: Parameters) -> DualAscent:
         data = self._data

@@ -10,19 +10,15 @@ Where l1 asks for exact zeros, the move is proximal Newton's (`_proximal_move`).
 fit into one batch this is the whole fit: nothing in it is random, and weights equal repetitions to
 rounding.
 
-Memory beyond X: 4 n K numbers for scores, residuals, a direction's scores and a trial's residuals;
+Memory beyond X: 5 n K numbers for scores and residuals, before and after a move, and the change;
 K d^2 for the metrics and 2 d^2 for C and a factor; a few d K and a few n.
 """
 
 import numpy as np
 
 from skl_softmax._optimum._centred_rows import CentredRows
-from skl_softmax._optimum._certificate import (
-    Foretold,
-    balanced_intercepts,
-    can_be_bound,
-    duality_gap,
-)
+from skl_softmax._optimum._certificate import Foretold, can_be_bound, duality_gap
+from skl_softmax._optimum._class_shares import balanced_intercepts
 from skl_softmax._optimum._metric import Curvature, Metric
 from skl_softmax._optimum._newton_move import Objective, System, newton
 from skl_softmax._optimum._proximal_move import ProximalNewton

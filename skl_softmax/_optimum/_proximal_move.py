@@ -7,9 +7,9 @@ that are not 0, those at 0 whose gradient exceeds l1, and the intercepts. The le
 scores, without reading X again, by backtracking (Lee, Sun & Saunders, SIAM J. Optim. 24, 2014;
 sufficient decrease of Tseng & Yun, Math. Program. 117, 2009), so the objective never rises. The
 model is minimised by coordinate descent, and near the optimum by turns of it and Newton steps on
-the support, in which weights that would change sign stop at exactly 0. Then convergence is
-quadratic. A metric of one block a class converged in hundreds of moves where few rows are
-undecided (digits at l1 = 1e-5), since it sees nothing of what two classes share.
+the support, in which weights that would change sign stop at exactly 0, together or one by one.
+Then convergence is quadratic. A metric of one block a class converged in hundreds of moves where
+few rows are undecided (digits at l1 = 1e-5), since it sees nothing of what two classes share.
 
 Where the working set would be too large, a move takes a random part of it, and then polishes: a
 Newton-CG step (`_newton_move.solve`) on the whole support with its signs held, in the metric of the
@@ -18,15 +18,8 @@ classes' own curvature (`_metric`) on that support.
 Last, what the softmax does not see: a shift of a feature's weights, the same for all classes, to
 the least penalty, which is a median.
 
-Gap. Shrunk residuals ``s_i (q_i - y_i)``, ``q = (1 - tau) y + tau p``, give a dual point and thus
-
-    F - F* <= mean_i s_i KL(q_i || p_i) + l1 |W|_1 + l2/2 |W|^2 + tau <W, G>
-              + sum (tau |G| - l1)_+^2 / (2 l2)
-
-for every tau in (0, 1], up to the gradient g of the intercepts, which adds about ``g^2 / h``, h the
-mean of ``s p (1 - p)``; at l2 = 0 with tau |G| <= l1 and without the last term. It is of first
-order in what |G| exceeds l1 by, the true gap of second, and rounding in float32 keeps it above 0;
-so what a solved model foretells counts where it is less.
+Gap. The predictions of a solved model are a dual point (`_certificate`), with l1 alone shrunk to
+where no entry of the gradient exceeds l1: a bound of first order in what one did.
 """
 
 from collections.abc import Callable
@@ -62,7 +55,6 @@ _MAX_TRIALS = 40
 _TO_COME = 5  # times what a turn of all parts of the working set gains at the last moves' rate
 _STALE = 0.1  # share that F fell by since the metric for polishing was built
 _FLOOR = 1e-3  # of C / K, in that metric
-_TAUS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)  # from the largest feasible tau to 1
 
 
 @dataclass

