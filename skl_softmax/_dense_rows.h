@@ -244,12 +244,12 @@ FOR_EVERY_CPU static void OF_TYPE(rows_update)(
     }
 }
 
-/* Rows less a centre, side by side, and unless `scaled` is null S times that. Scores of few classes
+/* Rows less a centre, side by side, and S times that; either may be null. Scores of few classes
    have not fetched all of the rows: here a row is fetched while some before it are centred. */
 FOR_EVERY_CPU static void OF_TYPE(rows_centred)(
     const REAL *X, ptrdiff_t stride, const ptrdiff_t *rows, ptrdiff_t n_rows,
     const REAL *centre, const REAL *pace, ptrdiff_t n_features, REAL *centred, REAL *scaled) {
-    for (ptrdiff_t i = 0; i < n_rows; i++, centred += n_features) {
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
         const REAL *x = X + rows[i] * stride;
         ptrdiff_t later = i + SCORE_ROWS;
         const REAL *next = X + rows[later < n_rows ? later : n_rows - 1] * stride;
@@ -257,13 +257,15 @@ FOR_EVERY_CPU static void OF_TYPE(rows_centred)(
         for (; j + LANES <= n_features; j += LANES) {
             FETCH(next + j);
             Vector away = LOAD(x + j) - LOAD(centre + j);
-            *(AnyVector *)(centred + j) = away;
+            if (centred) *(AnyVector *)(centred + j) = away;
             if (scaled) *(AnyVector *)(scaled + j) = LOAD(pace + j) * away;
         }
         for (; j < n_features; j++) {
-            centred[j] = x[j] - centre[j];
-            if (scaled) scaled[j] = pace[j] * centred[j];
+            REAL away = x[j] - centre[j];
+            if (centred) centred[j] = away;
+            if (scaled) scaled[j] = pace[j] * away;
         }
+        if (centred) centred += n_features;
         if (scaled) scaled += n_features;
     }
 }

@@ -103,17 +103,18 @@ def duality_gap(rows: WeightedRows, penalty: Penalty, at: Foretold) -> float:
             return np.inf
         R[moved.at] += moved.change.astype(R.dtype)
         total += moved.grown
-    G, _ = rows.gradient(R)
-    if not penalty.l1 and penalty_gap(penalty, at.W, G) > total / n and len(rows.outlying.at):
-        total += _fit_long_rows(rows, penalty.l2, at, targets(rows.outlying.at), G)
+    left, _ = rows.gradient(R)
+    left += penalty.l2 * at.W
+    if not penalty.l1 and penalty_gap(penalty, at.W, left) > total / n and len(rows.outlying.at):
+        total += _fit_long_rows(rows, at, targets(rows.outlying.at), left)
     if penalty.l1 and not penalty.l2:
-        tau = feasible(penalty, G)
+        tau = feasible(penalty, left)
         if tau < 1:
-            G *= tau
+            left *= tau
             Q = targets(slice(None)) * tau
             Q[np.arange(n), y] += 1 - tau
             total = divergence(Q, Z, s)
-    return penalty_gap(penalty, at.W, G) + total / n
+    return penalty_gap(penalty, at.W, left) + total / n
 
 
 def feasible(penalty: Penalty, G: Floats) -> float:
@@ -121,22 +122,20 @@ def feasible(penalty: Penalty, G: Floats) -> float:
     return min(1.0, penalty.l1 / max(float(np.abs(G).max()), 1e-300))
 
 
-def penalty_gap(penalty: Penalty, W: Floats, G: Floats) -> float:
-    """``R(W) + R*(-G) + <W, G>``; without l2 no entry of G may exceed l1."""
+def penalty_gap(penalty: Penalty, W: Floats, left: Floats) -> float:
+    """``R(W) + R*(-G) + <W, G>`` from ``left = G + l2 W``; without l2 no |G| may exceed l1."""
     if not penalty.l1:
-        away = G + penalty.l2 * W
-        return float(np.vdot(away, away)) / (2 * penalty.l2)
-    held = np.clip(-G, -penalty.l1, penalty.l1)
+        return float(np.vdot(left, left)) / (2 * penalty.l2)
+    held = np.clip(penalty.l2 * W - left, -penalty.l1, penalty.l1)
     gap = penalty.l1 * float(np.abs(W).sum()) - float(np.vdot(held, W))
     if penalty.l2:
-        held += G
-        held += penalty.l2 * W
+        held += left
         gap += float(np.vdot(held, held)) / (2 * penalty.l2)
     return gap
 
 
-def _fit_long_rows(rows: WeightedRows, l2: float, at: Foretold, Q: Floats, G: Floats) -> float:
-    """Move the q of rows that outlie, and G in place, to where the rows' part of G fits l2 W.
+def _fit_long_rows(rows: WeightedRows, at: Foretold, Q: Floats, left: Floats) -> float:
+    """Move the q of rows that outlie, and ``G + l2 W`` in place, to where it is 0 along them.
 
     So long a row turns a rounding of its q into a large part of ``G + l2 W``: 1e-16 times 1e12.
     Returns by how much the sum of ``s KL`` grows.
@@ -148,11 +147,11 @@ def _fit_long_rows(rows: WeightedRows, l2: float, at: Foretold, Q: Floats, G: Fl
     before = divergence(Q, Z, s)
     for _ in range(_SWEEPS):
         for q, row, square, weight in zip(Q, x.centred, squares, s / rows.n, strict=True):
-            change = -(row @ (G + l2 * at.W)) / (weight * square)
+            change = -(row @ left) / (weight * square)
             falls = change < 0
             share = min(1.0, float(np.min(-q / change, initial=1.0, where=falls)))
             q += share * change
-            G += np.outer(weight * row, share * change)
+            left += np.outer(weight * row, share * change)
     return divergence(Q, Z, s) - before
 
 

@@ -13,11 +13,15 @@ from skl_softmax._softmax import Codes, Floats
 
 # The q of so many rows are moved for the classes to have their shares: of few, since numbers cost
 # time, but of some for each class.
-_SOME, _SOME_ENTRIES, _SOME_PER_CLASS = 2048, 1 << 14, 4
-_ROUNDS = 3  # each squares the imbalance
+_SOME, _SOME_ENTRIES, _SOME_PER_CLASS = 512, 1 << 13, 4
+_TILTS = 20  # steps to balanced q, at most
+_FALL = 0.1  # of an imbalance, that a step may leave for the next to have its matrix
 _BALANCED, _NEARLY = 1e-13, 1e2  # of the weights: to rounding, and near enough
 _SHARE_OFF = 1e-2  # of a class's share, that its mean probability may be
-_NEWTON_STEPS = 20
+_NEWTON_STEPS, _SHORTER = (
+    10,
+    15,
+)  # to balanced intercepts, at most: 1 to 3, and hardly a shorter one
 _LEAST_CURVATURE = 1e-3  # of a class, beside that of the rows that stand for all
 _BLOCK_ROWS = 1 << 12
 
@@ -43,100 +47,124 @@ def balance(
     for at in (some,) if at_most_some or some.step == 1 else (some, slice(None)):
         Q, s = targets(at), weight[at].astype(np.float64)
         Q /= Q.sum(axis=1, keepdims=True)
-        moved = Q.copy()
-        if _rebalance(moved, s, missing):
+        found = _tilted(Q, s, missing)
+        if found is not None:
+            moved, c, log_total = found
             logs = np.log(np.maximum(Q, 1e-300))
-            grown = np.log(np.maximum(moved, 1e-300))
-            grown -= logs
-            grown *= moved
-            moved -= Q
             logs -= scores[at]  # a constant for each row is lost: the sums of rows are the same
-            grown += moved * logs
+            grown = float(s @ (moved @ c - log_total))
+            moved -= Q
             moved *= s[:, None]
-            return Balanced(at, moved, float(s @ grown.sum(axis=1)))
+            return Balanced(at, moved, grown + float(np.vdot(moved, logs)))
     return None
 
 
 def _some(n: int, K: int) -> slice:
     """Rows that can make up for the others."""
     rows = max(min(_SOME_ENTRIES // K, _SOME), _SOME_PER_CLASS * K)
-    return slice(None, None, max(1, n // rows))
+    return slice(None, None, -(-n // rows))
 
 
-def _rebalance(Q: Floats, s: Floats, missing: Floats) -> bool:
-    """Move ``sum_i s_i q_i`` by ``missing``, in place, by one factor a class; whether it worked."""
-    total = s.sum()
-    goal = s @ Q + (missing - missing.mean())  # rows keep their sums; what is left is rounding
-    for _ in range(_ROUNDS):
-        away = goal - s @ Q
-        if np.abs(away).max() <= _BALANCED * total:
-            return True
-        with np.errstate(all="ignore"):
-            c = _tilt(Q, s, away)
-        if not np.isfinite(c).all():
-            return False
-        Q *= 1 + c - (Q @ c)[:, None]
-        if not Q.min() >= 0:
-            return False
-    return bool(np.abs(goal - s @ Q).max() <= _NEARLY * _BALANCED * total)
+def _tilted(Q: Floats, s: Floats, missing: Floats) -> tuple[Floats, Floats, Floats] | None:
+    """The ``q e^c / total`` for which ``sum_i s_i q_i`` has moved by ``missing``, c, log total.
+
+    They are the nearest, in the mean of ``s KL(new || q)``, which Newton's method minimises in c.
+    Its matrix is kept while that brings an imbalance down tenfold at least. None: it has failed.
+    """
+    ones, found = np.ones(Q.shape[1]), s @ Q
+    goal = found + (missing - missing.mean())  # rows keep their sums; what is left is rounding
+    c, moved, total, away = np.zeros(len(ones)), Q, np.ones(len(Q)), goal - found
+    off, enough = np.abs(away).max(), _BALANCED * s.sum()
+    J: Floats | None = None
+    step: Floats | None = None
+    for _ in range(_TILTS):
+        if off <= enough:
+            break
+        J = _curvature(moved, s) if J is None else J
+        step = _solved(J, away) if step is None else step / 4
+        with np.errstate(all="ignore"):  # what overflows is no nearer
+            further = Q * np.exp(c + step)
+            sums = further @ ones
+            further /= sums[:, None]
+        left = goal - s @ further
+        tried = np.abs(left).max()
+        if tried < off:
+            c, moved, total, away = c + step, further, sums, left
+            J, step, off = (J if tried <= _FALL * off else None), None, tried
+    return (moved, c, np.log(total)) if off <= _NEARLY * enough else None
 
 
-def _tilt(Q: Floats, s: Floats, away: Floats) -> Floats:
-    """``c`` with ``sum_i s_i q_i (c - q_i c) = away``."""
+def _curvature(Q: Floats, s: Floats) -> Floats:
+    """``sum_i s_i (diag q_i - q_i q_i^T)``, and what fixes the mean of c, that moves nothing."""
     found = s @ Q
     J = np.diag(found) - (Q * s[:, None]).T @ Q
-    J += found.mean() / len(found)  # which fixes the mean of c, that moves nothing
-    return _solved(J, away)
+    J += found.mean() / len(found)
+    return J
 
 
-def balanced_intercepts(residual: Floats, y: Codes, weight: Floats) -> tuple[Floats, float]:
+def balanced_intercepts(
+    residual: Floats, y: Codes, weight: Floats, share: Floats
+) -> tuple[Floats, float]:
     """What to add to the intercepts for every class to have its share of the probability.
 
     Newton's method on the mean loss in the intercepts alone, which at its minimum has that, from
-    the residuals at a point, which are used up; zeros where all shares are met. Returns also by
-    how much the loss changes.
+    the residuals at a point; zeros where all shares are met. Returns also by how much the loss
+    changes.
     """
     n, K = residual.shape
-    away = np.ones(n, residual.dtype) @ residual / n
-    share = np.bincount(y, weight, K) / n
+    mean = np.ones(n, residual.dtype) @ residual / n
     b: Floats = np.zeros(K)
-    step: Floats = np.zeros(K)
     loss = 0.0
-    if (np.abs(away) <= _SHARE_OFF * share).all():
+    if (np.abs(mean) <= _SHARE_OFF * share).all():
         return b, loss
-    P = np.divide(residual, weight[:, None], out=residual)
+    P = residual / weight[:, None]
     P[np.arange(n), y] += 1
-    some = _some(n, K)
-    s = weight[some] / weight[some].sum(dtype=np.float64)
-    squares = np.zeros(K)
-    for start in range(0, n, _BLOCK_ROWS):
-        block = slice(start, start + _BLOCK_ROWS)
-        squares += weight[block] @ P[block] ** 2
+    some, factor, sums = _some(n, K), np.ones(K), np.ones(n, residual.dtype)
+    mean += share
     for _ in range(_NEWTON_STEPS):
-        with np.errstate(all="ignore"):  # what overflows is no descent
-            factor = np.exp(b + step)
-            sums = P @ factor.astype(P.dtype)
-            found = float(weight @ np.log(sums).astype(np.float64)) / n - float(share @ (b + step))
-        if not found <= loss:
-            step = step / 4
-            continue
-        b, loss = b + step, found
-        mean = factor * (P.T @ (weight / sums)) / n
-        if (np.abs(mean - share) <= 0.5 * _SHARE_OFF * share).all():
-            break
         Q = P[some] * factor
         Q /= Q.sum(axis=1, keepdims=True)
-        # Their curvature, but for each class that of all rows, about.
-        J = np.diag(s @ Q) - (Q * s[:, None]).T @ Q
-        held = np.maximum(np.diagonal(J), 1e-300)
-        often = (mean - squares / n * factor**2) / held
-        often = np.sqrt(np.maximum(often, _LEAST_CURVATURE))
-        J *= often * often[:, None]
-        J += mean.mean() / K / (often * often[:, None])  # which does not see a shift of all
-        step = _solved(J, share - mean)
-        if not np.isfinite(step).all():
+        held = mean - factor**2 * _squares(P, weight / sums**2) / n
+        step = _solved(_curvature_of_all(Q, weight[some].astype(np.float64), held), share - mean)
+        for _ in range(_SHORTER):
+            with np.errstate(all="ignore"):  # what overflows is no descent
+                factor = np.exp(b + step)
+                sums = P @ factor.astype(P.dtype)
+                found = float(weight @ np.log(sums).astype(np.float64)) / n
+            found -= float(share @ (b + step))
+            if found <= loss:
+                break
+            step = step / 4
+        else:
+            break
+        b, loss = b + step, found
+        mean = factor * ((weight / sums) @ P) / n
+        if (np.abs(mean - share) <= 0.5 * _SHARE_OFF * share).all():
             break
     return b, loss
+
+
+def _squares(P: Floats, weight: Floats) -> Floats:
+    """``sum_i weight_i p_i^2``, a few rows at a time, whose squares stay in the cache."""
+    found = np.zeros(P.shape[1])
+    for start in range(0, len(P), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        found += weight[block] @ P[block] ** 2
+    return found
+
+
+def _curvature_of_all(Q: Floats, s: Floats, held: Floats) -> Floats:
+    """The curvature of the mean loss in the intercepts, about, from some rows.
+
+    How often two classes meet is as in these rows, but for each class ``held``, which is known.
+    """
+    W = (Q * s[:, None]).T @ Q / s.sum()
+    np.fill_diagonal(W, 0)
+    often = np.sqrt(np.maximum(held / np.maximum(W.sum(axis=0), 1e-300), _LEAST_CURVATURE))
+    W *= often * often[:, None]
+    J = np.diag(np.maximum(held, W.sum(axis=0))) - W
+    J += 1 / held.size**2  # which does not see a shift of all
+    return J
 
 
 def _solved(J: Floats, away: Floats) -> Floats:

@@ -84,7 +84,8 @@ _SAMPLE_ROWS = 1000  # give the entropy of all well enough to choose between the
 # more epochs uncentred, of 10 deviations twice as many; 20 of 1.5 deviations five times as many.
 _MANY, _FAR = 0.25, 0.9
 _VISITED_TOGETHER = 12  # dense rows whose visits read and write the weights once; 8 to 24 are alike
-_BLOCK_ROWS = 256  # of dense rows, squared at a time
+_BLOCK_ROWS, _BLOCK_ENTRIES = 256, 1 << 17  # of dense rows, squared at a time
+_CENTRED = 1e-3  # deviations: a mean no further from 0 is 0, as those of standardised columns are
 _FAR_OFF = 0.1  # of F: a gap at which no bound is worth balancing all rows
 _TINY = 1e-30  # makes 0 log 0 = 0
 
@@ -213,17 +214,15 @@ class DualAscent:
         self.gap = max(F - (self.objective - self.gap), float(np.spacing(F)))
         self.objective = F
 
-    def balance(self) -> None:
+    def balance(self, share: Floats) -> None:
         """Give every class its share of the probability, by the intercepts alone."""
-        if not self._fit_intercept:
-            return
         params, X, rows = self.parameters(), self._X, self._rows
         y, s, R = self._y[rows], self._weight[rows], self._residual
         if R is None:
             R = scores(X, params.coef, params.intercept)[rows]
             residual(R, y, s)
         self._residual = None
-        b, change = balanced_intercepts(R, y, s)
+        b, change = balanced_intercepts(R, y, s, share)
         if b.any():
             self._best[-1] += b.astype(X.dtype)
             self.objective += change
@@ -236,55 +235,63 @@ class DualAscent:
         """Exact objective, and the dual objective at the targets, once they balance: a bound."""
         X, rows, penalty, n = self._X, self._rows, self._penalty, len(self._rows)
         weights = self._weights()
-        W = weights[:-1].astype(np.float64)
-        Z = X @ weights[:-1]
+        W = weights[:-1]
+        Z = X @ W
         Z += (weights[-1] - self._shift(W)).astype(X.dtype)
         Z = Z if len(Z) == n else Z[rows]
         y, s = self._y[rows], self._weight[rows]
         Q = self._q if len(self._q) == n else self._q[rows]
-        G, missing = self._dual_gradient(W)
+        left, missing = self._left()
+        grown = 0.0
         if self._fit_intercept:
             far = self.gap > _FAR_OFF * self.objective
             moved = balance(lambda at: Q[at].astype(np.float64), Z, s, missing, far)
+            grown = moved.grown if moved else np.inf
             if moved is not None:
-                at = rows[moved.at]
-                for start in range(0, len(at), _BLOCK_ROWS):
-                    block = slice(start, start + _BLOCK_ROWS)
-                    G += (X[at[block]].T @ moved.change[block]) / n
-                if self._mean.any():
-                    G -= np.outer(self._mean, moved.change.sum(axis=0)) / n
+                self._move(left, rows[moved.at], moved.change / n)
         if self.objective < PRECISE:
             Z, Q, s = Z.astype(np.float64), Q.astype(np.float64), s.astype(np.float64)
         loss, total = measure(Z, Q, y, s)
-        if self._fit_intercept:
-            total += moved.grown if moved else np.inf
+        total += grown
+        W = W.astype(np.float64)
         objective = loss / n + penalty.of(W)
         self._residual = None
         if objective < self._best_objective:
             self._best, self._best_objective = weights.copy(), objective
             self._residual = Z.astype(X.dtype, copy=False)
         self.objective = self._best_objective
-        tau = 1.0 if penalty.l2 else feasible(penalty, G)
-        gap = tau * total / n + penalty_gap(penalty, W, tau * G)
-        gap += (1 - tau) * loss / n  # KL is convex in q
+        gap = total / n
+        if not penalty.l2:
+            tau = feasible(penalty, left)
+            left *= tau
+            gap = tau * gap + (1 - tau) * loss / n  # KL is convex in q
+        gap += penalty_gap(penalty, W, left)
         self._bound = max(self._bound, objective - gap)
         self.gap = max(self.objective - self._bound, float(np.spacing(self.objective)))
 
-    def _dual_gradient(self, W: Floats) -> tuple[Floats, Floats]:
-        """``G`` of the features, and minus n times that of the intercept, from U."""
-        n, drawn = len(self._rows), self._drawn
-        weights = self._weights()
+    def _left(self) -> tuple[Floats, Floats]:
+        """``G + l2 W`` of the features, from U, and minus n times ``G`` of the intercept."""
+        n, drawn, weights = len(self._rows), self._drawn, self._weights()
+        n_features, n_classes = weights.shape[0] - 1, weights.shape[1]
         away = self._kappa[:, None] * (self._centre - weights[drawn])
-        has_intercept = len(drawn) and drawn[-1] == len(W)
-        missing = away[-1] if has_intercept else np.zeros(W.shape[1])
-        features = slice(None, -1 if has_intercept else None)
-        G = -self._penalty.l2 * W
-        G[drawn[features]] += away[features]
+        features = drawn < n_features
+        left = np.zeros((n_features, n_classes))
         if self._penalty.l1:  # what the soft threshold has taken, M (U - W)
             reach = self._reach[:-1, None]
-            taken = np.divide(self._U[:-1] - W, reach, out=np.zeros_like(W), where=reach > 0)
-            G -= self._penalty.l1 * taken
-        return G, -n * missing
+            taken = np.divide(self._U[:-1] - weights[:-1], reach, out=left, where=reach > 0)
+            taken *= -self._penalty.l1
+        left[drawn[features]] += away[features]
+        missing: Floats = np.zeros(n_classes)
+        return left, -n * away[~features].sum(axis=0, out=missing)
+
+    def _move(self, left: Floats, rows: Codes, change: Floats) -> None:
+        """Add ``X^T change`` of some rows, as they are visited."""
+        size = _BLOCK_ROWS if self._dense else len(rows)
+        for start in range(0, len(rows), size):
+            block = slice(start, start + size)
+            left += self._X[rows[block]].T @ change[block]
+        if self._mean.any():
+            left -= np.outer(self._mean, change.sum(axis=0))
 
     def _measure_columns(self) -> None:
         """``m``, and about it the sum of ``s_i x_ij^2`` per column, and its leverage.
@@ -337,30 +344,49 @@ class DualAscent:
         return total, moments.T
 
     def _measure_dense_columns(self) -> None:
-        """All columns are centred.
+        """All columns are centred, but those whose mean is as good as 0.
 
-        Moments are in float64 and about the mean of the blocks before, at first that of the first
-        block (Chan, Golub & LeVeque, 1983): no digits are lost, and equal values have exactly 0.
+        Sums are about the mean of the rows before, at first that of the first block: no digits are
+        lost, and equal values have exactly 0.
         """
-        X, rows, d, total = self._X, self._rows, self._X.shape[1], 0.0
-        mean, self._squares = np.zeros((2, d))
+        X, rows, d = self._X, self._rows, self._X.shape[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, squares = self._dense_moments(X.dtype)
+        if not np.isfinite(squares).all():  # they have left the floats of X
+            mean, squares = self._dense_moments(np.dtype(np.float64))
+        square = mean.astype(np.float64) ** 2 * len(rows)
+        near = square <= _CENTRED**2 * squares
+        self._mean = np.where(near, 0, mean)
+        squares += np.where(near, square, 0)
+        self._squares = squares
+        self._leverages = measurable(squares * (d / len(rows)), X.dtype)
+
+    def _dense_moments(self, dtype: np.dtype[np.floating]) -> tuple[Floats, Floats]:
+        """Means, in floats of X, and sums of ``s_i x_ij^2`` about them; from squares of a dtype."""
+        X, rows, d = self._X, self._rows, self._X.shape[1]
+        size, whole = max(_BLOCK_ROWS, _BLOCK_ENTRIES // d), len(rows) == len(X)
+        mean, total = np.zeros(d, X.dtype), 0.0
+        first, squares = np.zeros((2, d))
         if self._fit_intercept:
             some = rows[:_BLOCK_ROWS]
-            mean += X[some[0]]
-            mean += np.average(X[some] - mean, axis=0, weights=self._weight[some])
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            block = rows[start : start + _BLOCK_ROWS]
-            B, s = X[block] - mean, self._weight[block].astype(np.float64)
-            total += s.sum()
-            if self._fit_intercept:
-                moved = s @ B / total
-                mean += moved
-                self._squares -= total * moved**2
+            mean = X[some[0]].copy()
+            mean += np.average(X[some] - mean, axis=0, weights=self._weight[some]).astype(X.dtype)
+        room = np.empty((min(size, len(rows)), d), dtype)
+        for start in range(0, len(rows), size):
+            block = slice(start, start + size) if whole else rows[start : start + size]
+            s = self._weight[block].astype(dtype, copy=False)
+            B = np.subtract(X[block], mean, out=room[: len(s)])
+            first += s @ B
             B *= B
-            self._squares += s @ B
-        self._mean = mean.astype(X.dtype)
-        self._squares += total * (mean - self._mean) ** 2
-        self._leverages = measurable(self._squares * (d / len(rows)), X.dtype)
+            squares += s @ B
+            if self._fit_intercept:
+                total += s.sum(dtype=np.float64)
+                after = (mean + first / total).astype(X.dtype)
+                moved = after.astype(np.float64) - mean
+                squares += moved * (total * moved - 2 * first)
+                first -= total * moved
+                mean = after
+        return mean, squares
 
     def _prepare_room(self, n_classes: int) -> None:
         """What the kernels write into: scores and moves of a row, or of a block of dense rows.

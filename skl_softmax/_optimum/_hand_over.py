@@ -1,6 +1,7 @@
 """Dual ascent row by row, then Newton's method: when the one hands over to the other."""
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from skl_softmax._optimum._proximal_move import least_shift
 from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
+from skl_softmax._softmax import Floats
 from skl_softmax._state import State
 
 _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
@@ -45,11 +47,13 @@ class OptimumFit:
         self._tol = tol or _TOL
         self._penalty, self._fit_intercept = penalty, fit_intercept
         self._state, self._data = state, _canonical(data)
+        self._n_classes = params.coef.shape[1]
         params = self._begin(params)
         cost = _MOVE_COST + _METRIC_COST * data.X.shape[1] ** 2 / len(data.rows)
         self._wait = min(round(cost), _LONGEST_WAIT)
         self._may_hand_over = data.X.shape[1] <= FULL_WIDTH
         self._t = 0  # updates of an engine before this one
+        self._balanced_at = -1
         self._at_rest, self._lowest = 0, np.inf  # epochs without a fall of the objective
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
         self._engine: DualAscent | Newton
@@ -135,7 +139,7 @@ class OptimumFit:
             return self._rests(tol)
         engine.parameters()  # objective and gap were met on the way: now they are exact
         if self._below(tol):
-            engine.balance()
+            self._balance()
         if self._below(tol):
             return engine.certain or not self._check_again()
         if isinstance(engine, DualAscent):
@@ -182,8 +186,22 @@ class OptimumFit:
 
     def finished(self) -> tuple[Parameters, State]:
         self._engine.parameters()
-        self._engine.balance()
+        self._balance()
         return self._or_shares(self._engine.parameters()), replace(self._state, t=self.t)
+
+    def _balance(self) -> None:
+        """Give every class its share by the intercepts, once after an epoch."""
+        if self._fit_intercept and self._balanced_at != self.t:
+            self._balanced_at = self.t
+            self._engine.balance(self._share)
+
+    @cached_property
+    def _share(self) -> Floats:
+        """Of the weight of the rows, each class's."""
+        data = self._data
+        whole = len(data.rows) == len(data.y)
+        y, weight = (a if whole else a[data.rows] for a in (data.y, data.weight))
+        return np.bincount(y, weight, self._n_classes) / len(data.rows)
 
     def check(self, params: Parameters) -> None:
         """Raise an error if a number is none, as after an immense start."""
@@ -195,11 +213,10 @@ class OptimumFit:
         """The class shares alone, by the intercepts, where nothing better was found."""
         if not self._fit_intercept:
             return params
-        data, K = self._data, params.coef.shape[1]
-        share = np.bincount(data.y[data.rows], data.weight[data.rows], K) / len(data.rows)
+        share = self._share
         known = share[share > 0]
         entropy = -float(known @ np.log(known))
-        if len(known) < K or entropy >= self.objective:
+        if len(known) < len(share) or entropy >= self.objective:
             return params
         self._engine.know(entropy)
         intercept = np.log(share)

@@ -276,7 +276,7 @@ def dual_dense(
 
     ``coef`` and ``U`` are (n_classes, n_features + 1) here, and so is ``weights``, room for the
     soft threshold of ``coef``, empty without. Visits are one after another, as in `dual_csr`, but
-    rows are centred, and weights are read and written, once a block of ``len(in_order)`` rows: what
+    rows are centred, unless the ``centre`` is 0, and weights are read and written, once a block of ``len(in_order)`` rows: what
     the earlier rows of a block have changed in the scores of a later one, its ``gram`` matrix
     tells.
     """
@@ -303,6 +303,7 @@ cdef dual_dense_of(
     cdef Py_ssize_t n_classes = U.shape[0], n_features = U.shape[1] - 1, width = sizeof(floating)
     cdef bint sparse = reach.shape[0] > 0
     cdef bint contiguous = X.strides[1] == width and X.strides[0] % width == 0
+    cdef bint away = False
     cdef double loss = 0, divergence = 0
     cdef floating shared, theta
     cdef floating *z
@@ -312,6 +313,8 @@ cdef dual_dense_of(
     cdef const Py_ssize_t *block
     cdef const floating *w = &weights[0, 0] if sparse else &coef[0, 0]
     with nogil:
+        for j in range(n_features):
+            away = away or centre[j] != 0
         if sparse:
             for k in range(n_classes):
                 for j in range(n_features + 1):
@@ -326,21 +329,26 @@ cdef dual_dense_of(
                     for j in range(n_features):
                         centred[r, j] = X[rows[start + r], j]
                 first, stride, block, n_known = x, n_features, &in_order[0], size
-            rows_centred(
-                first, stride, block, size, &centre[0], &pace[0], n_features, x,
-                &scaled[0, 0] if step != 0 else NULL,
-            )
+            if away:
+                rows_centred(
+                    first, stride, block, size, &centre[0], &pace[0], n_features, x,
+                    &scaled[0, 0] if step != 0 else NULL,
+                )
             for r in range(size):
                 fetch(&q[rows[start + r], 0], n_classes)
             copied_scores(
-                first, stride, block, size, n_known, <const floating *>x, w, n_features + 1,
-                n_features, n_classes, &scores[0, 0],
+                first, stride, block, size, n_known, <const floating *>x if away else NULL, w,
+                n_features + 1, n_features, n_classes, &scores[0, 0],
             )
-            if step != 0:
-                rows_gram(
-                    <const floating *>x, n_features, &in_order[0], size, &scaled[0, 0], n_features,
-                    &gram[0, 0],
+            if away:
+                first, stride, block = x, n_features, &in_order[0]
+            elif step != 0:
+                rows_centred(
+                    first, stride, block, size, &centre[0], &pace[0], n_features, NULL,
+                    &scaled[0, 0],
                 )
+            if step != 0:
+                rows_gram(first, stride, block, size, &scaled[0, 0], n_features, &gram[0, 0])
             for r in range(size):
                 i, z, d = rows[start + r], &scores[r, 0], &moved[r, 0]
                 for k in range(n_classes):

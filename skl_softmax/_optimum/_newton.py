@@ -24,6 +24,7 @@ from skl_softmax._optimum._newton_move import Objective, System, newton
 from skl_softmax._optimum._proximal_move import ProximalNewton
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
+from skl_softmax._softmax import Floats
 
 _FIRST_DAMPING = 1e-3  # of C; goes up and down by 4 from there on
 _MOST_DAMPING = 1e6
@@ -111,6 +112,7 @@ class Newton:
         index, w = self._curvature.draw(self._rows.trusted, _SAMPLE)
         some = self._rows.some(index, w / w.mean())
         learner = Newton(some, self._objective.penalty, start, self._rng, tol=0.0)
+        self._curvature.C = learner._curvature.C  # as the damping and the floor need it
         for _ in range(_SAMPLE_EPOCHS):
             learner.epoch()
             if learner.gap <= _SAMPLE_GAP * learner.objective:
@@ -119,7 +121,8 @@ class Newton:
         self._point = self._objective.at(learner._point.W, learner._point.b)
         better = self.objective < float(np.log(self._n_classes))  # as it is at zero
         if better:
-            self._metric, self._products = learner._metric, learner._products
+            if not self._curvature.of_all_rows:
+                self._metric, self._products = learner._metric, learner._products
             self._at_zero = False
         return better
 
@@ -152,12 +155,10 @@ class Newton:
         b -= b.mean()  # which the softmax does not see
         return Parameters(W.astype(self._dtype, order="C"), b.astype(self._dtype))
 
-    def balance(self) -> None:
+    def balance(self, share: Floats) -> None:
         """Give every class its share of the probability, by the intercepts alone."""
-        point, y, weight = self._point, self._rows.y, self._rows.weight
-        if not self._rows.fit_intercept:
-            return
-        b, _ = balanced_intercepts(point.residual.copy(), y, weight)
+        point = self._point
+        b, _ = balanced_intercepts(point.residual, self._rows.y, self._rows.weight, share)
         if b.any():
             Z = point.scores + b.astype(point.scores.dtype)
             moved = self._objective.known(point.W, point.b + b, Z, *self._objective.loss(Z))

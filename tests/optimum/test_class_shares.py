@@ -54,13 +54,13 @@ def test_balanced_intercepts_give_every_class_its_share(n, K, dtype):
     """Mean probabilities are the weighted shares, and the loss falls by what is said."""
     Z, y, s, _ = rows(n, K, dtype)
     s /= s.mean()
+    share = np.bincount(y, s, K) / n
     R = Z.copy()
     before = residual(R, y, s)
 
-    b, change = balanced_intercepts(R, y, s)
+    b, change = balanced_intercepts(R, y, s, share)
 
     Z = Z + b
-    share = np.bincount(y, s, K) / n
     assert_allclose(s @ softmax(Z, axis=1) / n, share, rtol=1e-2)
     after = s @ (logsumexp(Z, axis=1) - Z[np.arange(n), y])
     assert_allclose(change, (after - before) / n, rtol=1e-4)
@@ -69,10 +69,10 @@ def test_balanced_intercepts_give_every_class_its_share(n, K, dtype):
 def test_classes_that_cannot_have_their_share_are_no_error():
     """Scores so far apart that no curvature is left end with finite intercepts, and no rise."""
     Z = np.array([[1e4, 0.0, -1e4]] * 5)
-    R = Z.copy()
-    residual(R, np.array([0, 1, 2, 2, 1]), np.ones(5))
+    y, R = np.array([0, 1, 2, 2, 1]), Z.copy()
+    residual(R, y, np.ones(5))
 
-    b, change = balanced_intercepts(R, np.array([0, 1, 2, 2, 1]), np.ones(5))
+    b, change = balanced_intercepts(R, y, np.ones(5), np.array([0.2, 0.4, 0.4]))
 
     assert np.isfinite(b).all()
     assert change <= 0
