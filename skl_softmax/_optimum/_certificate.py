@@ -19,8 +19,9 @@ the predictions at its end as the quadratic model has them: there ``G + l2 (W + 
 of the linear system, and the KL is of third order in the step.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -60,6 +61,9 @@ class WeightedRows(Protocol):
     @property
     def outlying(self) -> Outlying:
         """Rows that are moved one by one."""
+
+    def centred(self, block: slice | Codes) -> Floats:
+        """Their differences from the centre."""
 
     def gradient(self, R: Floats) -> tuple[Floats, Floats]:
         """``X^T R / n`` and ``1^T R / n``; any centre of X will do, where R balances."""
@@ -106,7 +110,7 @@ def duality_gap(rows: WeightedRows, penalty: Penalty, at: Foretold) -> float:
     left, _ = rows.gradient(R)
     left += penalty.l2 * at.W
     if not penalty.l1 and penalty_gap(penalty, at.W, left) > total / n and len(rows.outlying.at):
-        total += _fit_long_rows(rows, at, targets(rows.outlying.at), left)
+        total += _fit_long_rows(rows, at, targets, left)
     if penalty.l1 and not penalty.l2:
         tau = feasible(penalty, left)
         if tau < 1:
@@ -134,17 +138,21 @@ def penalty_gap(penalty: Penalty, W: Floats, left: Floats) -> float:
     return gap
 
 
-def _fit_long_rows(rows: WeightedRows, at: Foretold, Q: Floats, left: Floats) -> float:
+def _fit_long_rows(
+    rows: WeightedRows, at: Foretold, targets: Callable[[Any], Floats], left: Floats
+) -> float:
     """Move the q of rows that outlie, and ``G + l2 W`` in place, to where it is 0 along them.
 
     So long a row turns a rounding of its q into a large part of ``G + l2 W``: 1e-16 times 1e12.
-    Returns by how much the sum of ``s KL`` grows.
+    The q of other rows make up for it. Returns by how much the sum of ``s KL`` grows.
     """
     x = rows.outlying
     s = rows.weight[x.at].astype(np.float64)
     Z = at.scores[x.at].astype(np.float64)
+    Q = targets(x.at)
+    moved = -(s @ Q)
     squares = np.einsum("ij,ij->i", x.centred, x.centred)
-    before = divergence(Q, Z, s)
+    grown = -divergence(Q, Z, s)
     for _ in range(_SWEEPS):
         for q, row, square, weight in zip(Q, x.centred, squares, s / rows.n, strict=True):
             change = -(row @ left) / (weight * square)
@@ -152,7 +160,16 @@ def _fit_long_rows(rows: WeightedRows, at: Foretold, Q: Floats, left: Floats) ->
             share = min(1.0, float(np.min(-q / change, initial=1.0, where=falls)))
             q += share * change
             left += np.outer(weight * row, share * change)
-    return divergence(Q, Z, s) - before
+    grown += divergence(Q, Z, s)
+    moved += s @ Q
+    if rows.fit_intercept:
+        others = np.delete(np.arange(rows.n), x.at)
+        made_up = balance(targets, at.scores, rows.weight, -moved, among=others)
+        if made_up is None:
+            return np.inf
+        left += rows.centred(made_up.at).T @ (made_up.change / rows.n)
+        grown += made_up.grown
+    return grown
 
 
 def divergence(Q: Floats, scores: Floats, s: Floats) -> float:

@@ -6,6 +6,7 @@ rows. The distributions of a dual point must have that too, ``sum_i s_i (q_i - y
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,21 +31,27 @@ _BLOCK_ROWS = 1 << 12
 class Balanced:
     """Rows whose q have moved, by how much their ``s q`` have, and the growth of ``s KL``."""
 
-    at: slice
+    at: Any
     change: Floats
     grown: float
 
 
 def balance(
-    targets: Callable[[slice], Floats],
+    targets: Callable[[Any], Floats],
     scores: Floats,
     weight: Floats,
     missing: Floats,
     at_most_some: bool = False,
+    among: Codes | None = None,
 ) -> Balanced | None:
-    """Move ``sum_i s_i q_i`` by ``missing``: the q of some rows, or if they cannot be, of all."""
-    some = _some(*scores.shape)
-    for at in (some,) if at_most_some or some.step == 1 else (some, slice(None)):
+    """Move ``sum_i s_i q_i`` by ``missing``: the q of some rows, or if they cannot be, of all.
+
+    All are those at ``among``, if that is given.
+    """
+    n, K = scores.shape
+    some = _some(n if among is None else len(among), K)
+    for part in (some,) if at_most_some or some.step == 1 else (some, slice(None)):
+        at: Any = part if among is None else among[part]
         Q, s = targets(at), weight[at].astype(np.float64)
         Q /= Q.sum(axis=1, keepdims=True)
         found = _tilted(Q, s, missing)
@@ -62,7 +69,7 @@ def balance(
 def _some(n: int, K: int) -> slice:
     """Rows that can make up for the others."""
     rows = max(min(_SOME_ENTRIES // K, _SOME), _SOME_PER_CLASS * K)
-    return slice(None, None, -(-n // rows))
+    return slice(None, None, max(1, -(-n // rows)))
 
 
 def _tilted(Q: Floats, s: Floats, missing: Floats) -> tuple[Floats, Floats, Floats] | None:

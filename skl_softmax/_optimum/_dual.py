@@ -227,9 +227,9 @@ class DualAscent:
             self._best[-1] += b.astype(X.dtype)
             self.objective += change
             self._best_objective = self.objective
-            # An estimate of a gap that has not seen so much is worth less, not more.
-            gap = self.gap if self._bounded else max(self.gap, -2 * change)
-            self.gap = min(max(gap + change, float(np.spacing(self.objective))), self.objective)
+            # An estimate does not fall: it may not have seen what there was to gain.
+            gap = self.gap + change if self._bounded else max(self.gap, -2 * change)
+            self.gap = min(max(gap, float(np.spacing(self.objective))), self.objective)
 
     def _certify(self) -> None:
         """Exact objective, and the dual objective at the targets, once they balance: a bound."""

@@ -21,6 +21,7 @@ _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
 _MOVE_COST, _METRIC_COST = 2.0, 0.5  # of a move, in epochs of dual ascent: 2 + .5 d^2 / n
 _LONGEST_WAIT = 50  # epochs for which none is made, whatever it costs
 _PERFECT = 1e-3  # times tol: an objective with no more to gain
+_NEXT_LOOK = 3  # epochs after which another look is worth its pass, whatever the last one saw
 _RESTED = 3  # epochs, without a fall beyond _ROUNDING, after which one below tol has none
 _ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}  # of sums
 _TOL = 1e-3  # where the user asks for none: what a bound of the gap is computed for
@@ -55,6 +56,10 @@ class OptimumFit:
         self._t = 0  # updates of an engine before this one
         self._balanced_at = -1
         self._at_rest, self._lowest = 0, np.inf  # epochs without a fall of the objective
+        self._over, self._since_look = (
+            1.0,
+            0,
+        )  # gap at the last look over its estimate; epochs since
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
         self._engine: DualAscent | Newton
         if len(data.rows) <= few_rows:
@@ -108,10 +113,11 @@ class OptimumFit:
         if self._is_slow():
             params = self._engine.parameters()
             self._t += self._engine.t
-            self._doubted = False
+            self._doubted, self._over = False, 1.0
             del self._engine  # the memory of both would be too much
             self._engine = self._newton(params)
         self._engine.epoch()
+        self._since_look += 1
 
     def _is_slow(self) -> bool:
         """Whether Newton's method is to check the gap, or would have closed more of it meanwhile.
@@ -134,17 +140,28 @@ class OptimumFit:
         """
         if tol == 0:  # all epochs, whatever is known
             return False
-        engine = self._engine
-        if not self._below(tol):
+        engine, estimate = self._engine, self.gap
+        too_soon = self._over * estimate > tol and self._since_look < _NEXT_LOOK
+        if not self._below(tol) or too_soon:
             return self._rests(tol)
+        self._since_look = 0
         engine.parameters()  # objective and gap were met on the way: now they are exact
         if self._below(tol):
             self._balance()
         if self._below(tol):
             return engine.certain or not self._check_again()
         if isinstance(engine, DualAscent):
-            self._check_again()
+            self._look_later(engine, estimate, tol)
         return self._rests(tol)
+
+    def _look_later(self, engine: DualAscent, estimate: float, tol: float) -> None:
+        """Dual ascent's gap is above its estimate: give it as long as a Newton move takes, once."""
+        known, self._over = self._over > 1, max(self.gap / max(estimate, 1e-300), 1.0)
+        gaps = engine.gaps[-self._wait - 1 :]
+        closed = gaps[-1] / gaps[0] if len(gaps) > 1 else 1.0
+        left = self.gap * closed ** (self._wait / max(len(gaps) - 1, 1))
+        if known or left > tol:
+            self._check_again()
 
     def _rests(self, tol: float) -> bool:
         """Whether a perfect fit has no more to gain."""

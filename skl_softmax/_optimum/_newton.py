@@ -164,9 +164,9 @@ class Newton:
             moved = self._objective.known(point.W, point.b + b, Z, *self._objective.loss(Z))
             fell = point.F - moved.F
             if fell > 0:
-                # An estimate of a gap that has not seen so much is worth less, not more.
-                gap = self.gap if self._bounded else max(self.gap, 2 * fell)
-                self.gap = min(max(gap - fell, float(np.spacing(moved.F))), moved.F)
+                # An estimate does not fall: it may not have seen what there was to gain.
+                gap = self.gap - fell if self._bounded else max(self.gap, 2 * fell)
+                self.gap = min(max(gap, float(np.spacing(moved.F))), moved.F)
                 self._point = moved
 
     def epoch(self) -> None:

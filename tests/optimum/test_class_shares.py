@@ -40,6 +40,18 @@ def test_balance_moves_the_shares_of_the_classes(n, K):
     assert_allclose(moved.grown, divergence(after, Z, s) - divergence(Q, Z, s), atol=1e-10 * n)
 
 
+def test_rows_that_may_be_moved_can_be_named():
+    """Others keep their targets, whatever is missing."""
+    Z, _, s, _ = rows(100, 3)
+    Q = softmax(Z, axis=1)
+    missing = np.array([-2.0, 0.5, 1.5])
+
+    moved = balance(lambda at: Q[at].copy(), Z, s, missing, among=np.arange(60, 100))
+
+    assert min(moved.at) >= 60
+    assert_allclose(moved.change.sum(axis=0), missing)
+
+
 def test_shares_beyond_reach_are_not_met():
     """What no distributions can have is said to fail, not approximated."""
     Z, _, s, _ = rows(50, 3)
