@@ -124,19 +124,20 @@ def balanced_intercepts(
     loss = 0.0
     if (np.abs(mean) <= _SHARE_OFF * share).all():
         return b, loss
-    P = residual / weight[:, None]
-    P[np.arange(n), y] += 1
     some, factor, sums = _some(n, K), np.ones(K), np.ones(n, residual.dtype)
+    P = residual[some] / weight[some, None]
+    P[np.arange(len(P)), y[some]] += 1
     mean += share
     for _ in range(_NEWTON_STEPS):
-        Q = P[some] * factor
+        Q = P * factor
         Q /= Q.sum(axis=1, keepdims=True)
-        held = mean - factor**2 * _squares(P, weight / sums**2) / n
+        held = mean - factor**2 * _squares(residual, y, weight, sums) / n
         step = _solved(_curvature_of_all(Q, weight[some].astype(np.float64), held), share - mean)
         for _ in range(_SHORTER):
             with np.errstate(all="ignore"):  # what overflows is no descent
                 factor = np.exp(b + step)
-                sums = P @ factor.astype(P.dtype)
+                f = factor.astype(residual.dtype)
+                sums = residual @ f / weight + f[y]
                 found = float(weight @ np.log(sums).astype(np.float64)) / n
             found -= float(share @ (b + step))
             if found <= loss:
@@ -145,18 +146,21 @@ def balanced_intercepts(
         else:
             break
         b, loss = b + step, found
-        mean = factor * ((weight / sums) @ P) / n
-        if (np.abs(mean - share) <= 0.5 * _SHARE_OFF * share).all():
+        mean = factor * (1 / sums @ residual + np.bincount(y, weight / sums, K)) / n
+        if (np.abs(mean - share) <= _SHARE_OFF * share).all():
             break
     return b, loss
 
 
-def _squares(P: Floats, weight: Floats) -> Floats:
-    """``sum_i weight_i p_i^2``, a few rows at a time, whose squares stay in the cache."""
-    found = np.zeros(P.shape[1])
-    for start in range(0, len(P), _BLOCK_ROWS):
+def _squares(residual: Floats, y: Codes, weight: Floats, sums: Floats) -> Floats:
+    """``sum_i s_i (p_i / sums_i)^2``, from ``s (p - y)``, a few rows at a time."""
+    n, K = residual.shape
+    label = residual[np.arange(n), y]
+    found = np.bincount(y, (2 * label + weight) / sums**2, K)
+    w = 1 / (weight * sums**2)
+    for start in range(0, n, _BLOCK_ROWS):  # whose squares stay in the cache
         block = slice(start, start + _BLOCK_ROWS)
-        found += weight[block] @ P[block] ** 2
+        found += w[block] @ residual[block] ** 2
     return found
 
 

@@ -486,3 +486,30 @@ def test_columns_far_from_zero_have_the_same_model(
     # Each is within tol of the optimum, or, separable and without a penalty, below tol.
     assert_allclose(there, here, rtol=1e-3, atol=1e-3 if penalty is None else 0)
     assert abs(epochs - epochs_there) <= max(1, 0.1 * epochs)
+
+
+@pytest.mark.parametrize("over", [1.5, 1e6], ids=["soon closed", "far off"])
+def test_newton_is_asked_only_where_dual_ascent_would_be_later(over, monkeypatch):
+    """A bound just above tol is given some epochs; one that says the estimate is wrong is not."""
+    X, y = load_digits(return_X_y=True)
+    learner = engine_of(StandardScaler().fit_transform(X), y)
+    estimates = iter([1e-1, 2e-2, 4e-3, 8e-4, 1.6e-4])
+
+    def epoch(self):
+        self.t += 1
+        self.objective, self.gap = 1.0, next(estimates)
+        self.gaps.append(self.gap)
+
+    def certify(self):
+        self._measured_at = self.t
+        self.gap *= over
+
+    monkeypatch.setattr(DualAscent, "epoch", epoch)
+    monkeypatch.setattr(DualAscent, "_certify", certify)
+    monkeypatch.setattr(DualAscent, "balance", lambda self, share: None)
+
+    for made in range(1, 6):
+        learner.epoch()
+        if isinstance(learner._engine, Newton) or learner.near_optimum(1e-3):
+            break
+    assert (made, isinstance(learner._engine, Newton)) == (5, over == 1e6)
