@@ -102,7 +102,7 @@ def duality_gap(rows: WeightedRows, penalty: Penalty, at: Foretold) -> float:
         return Q
 
     if rows.fit_intercept:
-        moved = balance(targets, Z, s, -sums)
+        moved = balance(targets, Z, y, s, -sums)
         if moved is None:
             return np.inf
         R[moved.at] += moved.change.astype(R.dtype)
@@ -164,7 +164,7 @@ def _fit_long_rows(
     moved += s @ Q
     if rows.fit_intercept:
         others = np.delete(np.arange(rows.n), x.at)
-        made_up = balance(targets, at.scores, rows.weight, -moved, among=others)
+        made_up = balance(targets, at.scores, rows.y, rows.weight, -moved, among=others)
         if made_up is None:
             return np.inf
         left += rows.centred(made_up.at).T @ (made_up.change / rows.n)

@@ -6,7 +6,6 @@ rows. The distributions of a dual point must have that too, ``sum_i s_i (q_i - y
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from skl_softmax._softmax import Codes, Floats
 
 # The q of so many rows are moved for the classes to have their shares: of few, since numbers cost
 # time, but of some for each class.
-_SOME, _SOME_ENTRIES, _SOME_PER_CLASS = 512, 1 << 13, 4
+_SOME, _SOME_ENTRIES, _SOME_PER_CLASS, _SOME_OF_RARE = 512, 1 << 13, 4, 16
 _TILTS = 20  # steps to balanced q, at most
 _FALL = 0.1  # of an imbalance, that a step may leave for the next to have its matrix
 _BALANCED, _NEARLY = 1e-13, 1e2  # of the weights: to rounding, and near enough
@@ -31,14 +30,15 @@ _BLOCK_ROWS = 1 << 12
 class Balanced:
     """Rows whose q have moved, by how much their ``s q`` have, and the growth of ``s KL``."""
 
-    at: Any
+    at: Codes
     change: Floats
     grown: float
 
 
 def balance(
-    targets: Callable[[Any], Floats],
+    targets: Callable[[Codes], Floats],
     scores: Floats,
+    y: Codes,
     weight: Floats,
     missing: Floats,
     at_most_some: bool = False,
@@ -48,10 +48,10 @@ def balance(
 
     All are those at ``among``, if that is given.
     """
-    n, K = scores.shape
-    some = _some(n if among is None else len(among), K)
-    for part in (some,) if at_most_some or some.step == 1 else (some, slice(None)):
-        at: Any = part if among is None else among[part]
+    some = _some(y if among is None else y[among], scores.shape[1])
+    everyone = np.arange(len(y)) if among is None else among
+    some = some if among is None else among[some]
+    for at in (some,) if at_most_some or len(some) == len(everyone) else (some, everyone):
         Q, s = targets(at), weight[at].astype(np.float64)
         Q /= Q.sum(axis=1, keepdims=True)
         found = _tilted(Q, s, missing)
@@ -66,10 +66,19 @@ def balance(
     return None
 
 
-def _some(n: int, K: int) -> slice:
-    """Rows that can make up for the others."""
+def _some(y: Codes, K: int) -> Codes:
+    """Rows that can make up for the others: every so many-th, and some of the rarest classes."""
+    n = len(y)
     rows = max(min(_SOME_ENTRIES // K, _SOME), _SOME_PER_CLASS * K)
-    return slice(None, None, max(1, -(-n // rows)))
+    at = np.arange(0, n, max(1, -(-n // rows)))
+    rare = np.bincount(y[at], minlength=K) < _SOME_PER_CLASS
+    if len(at) == n or not rare.any():
+        return at
+    others = np.flatnonzero(rare[y])
+    others = others[np.argsort(y[others], kind="stable")]
+    first = np.searchsorted(y[others], y[others])  # of the same class
+    few = np.arange(len(others)) - first < _SOME_OF_RARE
+    return np.union1d(at, others[few])
 
 
 def _tilted(Q: Floats, s: Floats, missing: Floats) -> tuple[Floats, Floats, Floats] | None:
@@ -124,7 +133,8 @@ def balanced_intercepts(
     loss = 0.0
     if (np.abs(mean) <= _SHARE_OFF * share).all():
         return b, loss
-    some, factor, sums = _some(n, K), np.ones(K), np.ones(n, residual.dtype)
+    some, factor, sums = _some(y, K), np.ones(K), np.ones(n, residual.dtype)
+    rounding = float(np.finfo(residual.dtype).eps)  # of a loss of at most about 1 more or less
     P = residual[some] / weight[some, None]
     P[np.arange(len(P)), y[some]] += 1
     mean += share
@@ -140,7 +150,7 @@ def balanced_intercepts(
                 sums = residual @ f / weight + f[y]
                 found = float(weight @ np.log(sums).astype(np.float64)) / n
             found -= float(share @ (b + step))
-            if found <= loss:
+            if found <= loss + rounding:
                 break
             step = step / 4
         else:
@@ -156,7 +166,8 @@ def _squares(residual: Floats, y: Codes, weight: Floats, sums: Floats) -> Floats
     """``sum_i s_i (p_i / sums_i)^2``, from ``s (p - y)``, a few rows at a time."""
     n, K = residual.shape
     label = residual[np.arange(n), y]
-    found = np.bincount(y, (2 * label + weight) / sums**2, K)
+    found: Floats = np.zeros(K)
+    found += np.bincount(y, (2 * label + weight) / sums**2, K)
     w = 1 / (weight * sums**2)
     for start in range(0, n, _BLOCK_ROWS):  # whose squares stay in the cache
         block = slice(start, start + _BLOCK_ROWS)

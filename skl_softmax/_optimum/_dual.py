@@ -40,7 +40,7 @@ from skl_softmax._kernels import residual
 from skl_softmax._optimum import _kernels
 from skl_softmax._optimum._centred_rows import LEAST_SQUARE, measurable
 from skl_softmax._optimum._certificate import PRECISE, can_be_bound, feasible, measure, penalty_gap
-from skl_softmax._optimum._class_shares import balance, balanced_intercepts
+from skl_softmax._optimum._class_shares import Balanced, balance, balanced_intercepts
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Codes, Floats, scores
@@ -139,9 +139,11 @@ class DualAscent:
         leverage = _LEVERAGE if penalty.l2 else _LEVERAGE_UNPENALISED
         self._set_metric(_LEVERAGE_DENSE if self._dense else leverage)
         intercept = start.intercept + self._shift(start.coef)
-        self._best = np.vstack([start.coef, intercept]).astype(X.dtype, copy=False)
-        if not fit_intercept:
-            self._best[-1] = 0
+        self._best = np.zeros((len(start.coef) + 1, len(intercept)), X.dtype)
+        if start.coef.any():
+            self._best[:-1] = start.coef
+        if fit_intercept:
+            self._best[-1] = intercept
         self._prepare_room(self._best.shape[1])
         self._kl = np.zeros(X.shape[0], X.dtype)
         self._centre = self._previous = self._best[self._drawn]
@@ -241,14 +243,13 @@ class DualAscent:
         Z = Z if len(Z) == n else Z[rows]
         y, s = self._y[rows], self._weight[rows]
         Q = self._q if len(self._q) == n else self._q[rows]
-        left, missing = self._left()
-        grown = 0.0
+        pull = self._kappa[:, None] * (self._centre - weights[self._drawn])
+        moved, grown = None, 0.0
         if self._fit_intercept:
             far = self.gap > _FAR_OFF * self.objective
-            moved = balance(lambda at: Q[at].astype(np.float64), Z, s, missing, far)
+            missing = -n * pull[self._drawn == len(W)].sum(axis=0)
+            moved = balance(lambda at: Q[at].astype(np.float64), Z, y, s, missing, far)
             grown = moved.grown if moved else np.inf
-            if moved is not None:
-                self._move(left, rows[moved.at], moved.change / n)
         if self.objective < PRECISE:
             Z, Q, s = Z.astype(np.float64), Q.astype(np.float64), s.astype(np.float64)
         loss, total = measure(Z, Q, y, s)
@@ -261,6 +262,7 @@ class DualAscent:
             self._residual = Z.astype(X.dtype, copy=False)
         self.objective = self._best_objective
         gap = total / n
+        left = self._left(weights, pull, moved)
         if not penalty.l2:
             tau = feasible(penalty, left)
             left *= tau
@@ -269,29 +271,32 @@ class DualAscent:
         self._bound = max(self._bound, objective - gap)
         self.gap = max(self.objective - self._bound, float(np.spacing(self.objective)))
 
-    def _left(self) -> tuple[Floats, Floats]:
-        """``G + l2 W`` of the features, from U, and minus n times ``G`` of the intercept."""
-        n, drawn, weights = len(self._rows), self._drawn, self._weights()
-        n_features, n_classes = weights.shape[0] - 1, weights.shape[1]
-        away = self._kappa[:, None] * (self._centre - weights[drawn])
-        features = drawn < n_features
-        left = np.zeros((n_features, n_classes))
+    def _left(self, weights: Floats, pull: Floats, moved: Balanced | None) -> Floats:
+        """``G + l2 W`` of the features: from U, and from the rows whose targets have moved."""
+        n_features = len(weights) - 1
+        left: Floats = np.zeros((n_features, weights.shape[1]))
+        if moved is not None:
+            left = self._product(self._rows[moved.at], moved.change / len(self._rows))
+        features = self._drawn < n_features
+        left[self._drawn[features]] += pull[features]
         if self._penalty.l1:  # what the soft threshold has taken, M (U - W)
             reach = self._reach[:-1, None]
-            taken = np.divide(self._U[:-1] - weights[:-1], reach, out=left, where=reach > 0)
-            taken *= -self._penalty.l1
-        left[drawn[features]] += away[features]
-        missing: Floats = np.zeros(n_classes)
-        return left, -n * away[~features].sum(axis=0, out=missing)
+            taken = np.divide(
+                self._U[:-1] - weights[:-1], reach, out=np.zeros_like(left), where=reach > 0
+            )
+            left -= self._penalty.l1 * taken
+        return left
 
-    def _move(self, left: Floats, rows: Codes, change: Floats) -> None:
-        """Add ``X^T change`` of some rows, as they are visited."""
+    def _product(self, rows: Codes, R: Floats) -> Floats:
+        """``(X - m)^T R`` of some rows, dense ones a few at a time."""
         size = _BLOCK_ROWS if self._dense else len(rows)
-        for start in range(0, len(rows), size):
-            block = slice(start, start + size)
-            left += self._X[rows[block]].T @ change[block]
+        blocks = [slice(start, start + size) for start in range(0, len(rows), size)]
+        found: Floats = self._X[rows[blocks[0]]].T @ R[blocks[0]]
+        for block in blocks[1:]:
+            found += self._X[rows[block]].T @ R[block]
         if self._mean.any():
-            left -= np.outer(self._mean, change.sum(axis=0))
+            found -= np.outer(self._mean, R.sum(axis=0))
+        return found
 
     def _measure_columns(self) -> None:
         """``m``, and about it the sum of ``s_i x_ij^2`` per column, and its leverage.

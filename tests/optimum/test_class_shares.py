@@ -25,12 +25,12 @@ def test_balance_moves_the_shares_of_the_classes(n, K):
     """The targets of some rows make up for all, and say what that costs."""
     if n == 1:
         return
-    Z, _, s, rng = rows(n, K)
+    Z, y, s, rng = rows(n, K)
     Q = softmax(Z + 0.1 * rng.standard_normal(Z.shape), axis=1)
     missing = 1e-3 * rng.standard_normal(K) * (s @ Q)
     missing -= missing.mean()
 
-    moved = balance(lambda at: Q[at].copy(), Z, s, missing)
+    moved = balance(lambda at: Q[at].copy(), Z, y, s, missing)
 
     after = Q.copy()
     after[moved.at] += moved.change / s[moved.at, None]
@@ -42,11 +42,11 @@ def test_balance_moves_the_shares_of_the_classes(n, K):
 
 def test_rows_that_may_be_moved_can_be_named():
     """Others keep their targets, whatever is missing."""
-    Z, _, s, _ = rows(100, 3)
+    Z, y, s, _ = rows(100, 3)
     Q = softmax(Z, axis=1)
     missing = np.array([-2.0, 0.5, 1.5])
 
-    moved = balance(lambda at: Q[at].copy(), Z, s, missing, among=np.arange(60, 100))
+    moved = balance(lambda at: Q[at].copy(), Z, y, s, missing, among=np.arange(60, 100))
 
     assert min(moved.at) >= 60
     assert_allclose(moved.change.sum(axis=0), missing)
@@ -54,10 +54,10 @@ def test_rows_that_may_be_moved_can_be_named():
 
 def test_shares_beyond_reach_are_not_met():
     """What no distributions can have is said to fail, not approximated."""
-    Z, _, s, _ = rows(50, 3)
+    Z, y, s, _ = rows(50, 3)
     Q = softmax(Z, axis=1)
 
-    assert balance(lambda at: Q[at].copy(), Z, s, np.array([-2.0, 1.0, 1.0]) * s.sum()) is None
+    assert balance(lambda at: Q[at].copy(), Z, y, s, np.array([-2.0, 1.0, 1.0]) * s.sum()) is None
 
 
 @each_dtype
