@@ -26,6 +26,15 @@ slower as long as it lives, so both are started again a few times, on each core 
 and `most` are the extremes of the median over the starts. Where 1 is between them, the ratio says
 little.
 
+Gaps. How soon `fit` is within 1e-2 of the optimum, relative to it, on the sets that are not
+bundled, as they come and standardised: fits with max_iter = 1, 2, 3, 5, 8, ... and tol=None by both
+versions in turns, on one core, until both are. The time lies on the line, in log gap against
+seconds, between the fit that got there and the one before, as in `bench_time_to_gap.py`. The
+optimum is the least objective that either reaches with tol=1e-4. kdd99_10pct is standardised only,
+and has one alpha.
+
+    python benchmarks/compare_versions.py OLD_PYTHON NEW_PYTHON --part gaps
+
 To know the noise of a machine, compare a version with itself.
 """
 
@@ -46,7 +55,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from itertools import pairwise, product
 from pathlib import Path
@@ -56,6 +65,9 @@ import scipy.sparse as sp
 import sklearn.datasets
 from _facts import machine_facts
 from _harness import Report, arguments, print_table
+from _optima import objective
+from bench_time_to_gap import between, fibonacci, geometric_mean, standardised
+from datasets import FETCHERS, load
 from threadpoolctl import threadpool_limits
 
 import skl_softmax
@@ -69,6 +81,8 @@ FEWEST = 4  # but at least so often a start
 STARTS = 6  # of the two processes that are timed
 VERSIONS = "old", "new"
 AT_MOST = 1.03  # new / old
+GAP, SET_AT_MOST, MEAN_AT_MOST = 1e-2, 1.05, 1.0  # new / old: a set, all of them
+GAP_SECONDS, GAP_REPEAT = 1.5, 40  # so long, or often, a fit is repeated, but 3 times at least
 PRINTED = 30  # rows of a long table; the file has all
 ONE_IN = 29  # cases with --quick: a prime, so that it skips no option that returns regularly
 
@@ -751,11 +765,30 @@ def seconds_a_call(name, calls):
     return elapsed / calls
 
 
+@lru_cache(maxsize=1)
+def gap_rows(name, scaling):
+    """The training rows of a set."""
+    data = load(name)
+    return data if scaling == "raw" else standardised(data)
+
+
+def fit_to_gap(name, scaling, alpha, parameters):
+    """Seconds of a fit, and its objective in float64; alpha None: 1/n."""
+    data = gap_rows(name, scaling)
+    alpha = alpha or 1 / len(data.y)
+    model = SoftmaxSGDClassifier(alpha=alpha, random_state=0, **parameters)
+    start = time.perf_counter()
+    model.fit(data.X, data.y)
+    seconds = time.perf_counter() - start
+    return seconds, objective(data.X, data.y, model.coef_, model.intercept_, alpha)
+
+
 def serve():
     """Answer a line of JSON by another one: a name of a function and its arguments -> result."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what is printed on the way is no answer
     warnings.simplefilter("ignore")
-    commands = {work.__name__: work for work in (version_facts, write_outcomes, seconds_a_call)}
+    work = version_facts, write_outcomes, seconds_a_call, fit_to_gap
+    commands = {each.__name__: each for each in work}
     with threadpool_limits(1):
         for line in sys.stdin:
             name, *given = json.loads(line)
@@ -1005,13 +1038,69 @@ def compare_times(report, pythons, repeat, starts):
     report.table(f"Times of a call, {starts} start(s) of both processes", table)
 
 
+def gap_cases(quick):
+    """Set, scaling and alpha (None: 1/n) of every case."""
+    for name in ("letter",) if quick else FETCHERS:
+        text = name in ("20newsgroups", "clinc150")
+        alphas = (1e-4,) if quick or name == "kdd99_10pct" else (None, 1e-4, 1e-5)
+        scalings = ("raw", "standardised")[name == "kdd99_10pct" : 1 if text else 2]
+        yield from product((name,), scalings, alphas + ((1e-6,) if text and not quick else ()))
+
+
+def times_to_gap(both, case):
+    """Seconds that each version needs to the gap, and the epochs of its last fit."""
+    exact = {"tol": 1e-4, "max_iter": 1000}
+    least = min(worker.ask(fit_to_gap, *case, exact)[1] for worker in both)
+    found, before = [None, None], [None, None]
+    sizes = fibonacci()
+    while None in found:
+        max_iter = next(sizes)
+        seconds, gaps = ([], []), [0.0, 0.0]
+        while len(seconds[0]) < 3 or (
+            len(seconds[0]) < GAP_REPEAT and sum(map(sum, seconds)) < 2 * GAP_SECONDS
+        ):
+            for which in ORDERS[len(seconds[0]) % 2][:2]:
+                given = *case, {"tol": None, "max_iter": max_iter}
+                taken, reached = both[which].ask(fit_to_gap, *given)
+                seconds[which].append(taken)
+                gaps[which] = reached / least - 1
+        for which in range(2):
+            point = float(np.median(seconds[which])), gaps[which]
+            if found[which] is None and point[1] <= GAP:
+                last = before[which]
+                found[which] = (point[0] if last is None else between(last, point, GAP), max_iter)
+            before[which] = point
+    return found
+
+
+def compare_gaps(report, pythons, quick):
+    """Time both versions to the gap, then the table and the checks."""
+    table, means = [], {}
+    with workers(pythons) as both:
+        for worker in both:
+            worker.bind(0)
+        for case in gap_cases(quick):
+            (old, old_epochs), (new, new_epochs) = times_to_gap(both, case)
+            name, scaling, alpha = case
+            row = {"set": name, "scaling": scaling, "alpha": f"{alpha:g}" if alpha else "1/n"}
+            row |= {"old_ms": old * 1e3, "new_ms": new * 1e3, "x_old": new / old}
+            table.append(row | {"old_epochs": old_epochs, "new_epochs": new_epochs})
+            means.setdefault(name, []).append(new / old)
+    report.table(f"Time to a gap of {GAP:g}", table)
+    means = {name: geometric_mean(ratios) for name, ratios in means.items()}
+    for name, ratio in means.items():
+        report.check(f"new / old to {GAP:g}: {name}", ratio, at_most=SET_AT_MOST)
+    overall = geometric_mean(means.values())
+    report.check(f"new / old to {GAP:g}: geometric mean of the sets", overall, at_most=MEAN_AT_MOST)
+
+
 def main():
     """Facts of both versions, the results, the times."""
     options = arguments(
         __doc__,
         "old_python",
         "new_python",
-        part={"choices": ("results", "times"), "help": "only this one"},
+        part={"choices": ("results", "times", "gaps"), "help": "only this one"},
     )
     pythons = [vars(options).pop(name) for name in ("old_python", "new_python")]  # not in the file
     facts = machine_facts()
@@ -1024,11 +1113,13 @@ def main():
         names = dict.fromkeys([*old, *new])
         rows = [{"what": name, "old": old.get(name), "new": new.get(name)} for name in names]
         report.table("Versions", rows)
-        if options.part != "times":
+        if options.part in (None, "results"):
             compare_results(report, both, ONE_IN if options.quick else 1)
-    if options.part != "results":
+    if options.part in (None, "times"):
         repeat = options.repeat or (8 if options.quick else 360)
         compare_times(report, pythons, repeat, 1 if options.quick else STARTS)
+    if options.part == "gaps":
+        compare_gaps(report, pythons, options.quick)
     report.close()
 
 
