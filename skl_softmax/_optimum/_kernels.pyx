@@ -276,9 +276,9 @@ def dual_dense(
 
     ``coef`` and ``U`` are (n_classes, n_features + 1) here, and so is ``weights``, room for the
     soft threshold of ``coef``, empty without. Visits are one after another, as in `dual_csr`, but
-    rows are centred, unless the ``centre`` is 0, and weights are read and written, once a block of ``len(in_order)`` rows: what
-    the earlier rows of a block have changed in the scores of a later one, its ``gram`` matrix
-    tells.
+    rows are centred, unless the ``centre`` is 0, and weights are read and written, once a block of
+    ``len(in_order)`` rows: what the earlier rows of a block have changed in the scores of a later
+    one, its ``gram`` matrix tells.
     """
     if narrow(X):
         return dual_dense_of[float](
