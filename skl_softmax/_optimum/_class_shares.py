@@ -13,15 +13,13 @@ from skl_softmax._softmax import Codes, Floats
 
 # The q of so many rows are moved for the classes to have their shares: of few, since numbers cost
 # time, but of some for each class.
-_SOME, _SOME_ENTRIES, _SOME_PER_CLASS, _SOME_OF_RARE = 512, 1 << 13, 4, 16
+_SOME, _SOME_ENTRIES, _SOME_PER_CLASS = 512, 1 << 13, 4
+_SOME_OF_RARE = 16  # of a class that has fewer than _SOME_PER_CLASS among them
 _TILTS = 20  # steps to balanced q, at most
 _FALL = 0.1  # of an imbalance, that a step may leave for the next to have its matrix
 _BALANCED, _NEARLY = 1e-13, 1e2  # of the weights: to rounding, and near enough
 _SHARE_OFF = 1e-2  # of a class's share, that its mean probability may be
-_NEWTON_STEPS, _SHORTER = (
-    10,
-    15,
-)  # to balanced intercepts, at most: 1 to 3, and hardly a shorter one
+_NEWTON_STEPS, _SHORTER = 10, 15  # to balanced intercepts, at most: mostly 1 to 3, none shorter
 _LEAST_CURVATURE = 1e-3  # of a class, beside that of the rows that stand for all
 _BLOCK_ROWS = 1 << 12
 

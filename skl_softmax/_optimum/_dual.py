@@ -357,8 +357,8 @@ class DualAscent:
         X, rows, d = self._X, self._rows, self._X.shape[1]
         with np.errstate(over="ignore", invalid="ignore"):
             mean, squares = self._dense_moments(X.dtype)
-        if not np.isfinite(squares).all():  # they have left the floats of X
-            mean, squares = self._dense_moments(np.dtype(np.float64))
+            if not np.isfinite(squares).all():  # they have left the floats of X
+                mean, squares = self._dense_moments(np.dtype(np.float64))
         square = mean.astype(np.float64) ** 2 * len(rows)
         near = square <= _CENTRED**2 * squares
         self._mean = np.where(near, 0, mean)
@@ -374,13 +374,14 @@ class DualAscent:
         first, squares = np.zeros((2, d))
         if self._fit_intercept:
             some = rows[:_BLOCK_ROWS]
-            mean = X[some[0]].copy()
-            mean += np.average(X[some] - mean, axis=0, weights=self._weight[some]).astype(X.dtype)
+            away = X[some].astype(np.float64) - X[some[0]]
+            mean = X[some[0]] + np.average(away, axis=0, weights=self._weight[some])
+            mean = mean.astype(X.dtype)
         room = np.empty((min(size, len(rows)), d), dtype)
         for start in range(0, len(rows), size):
             block = slice(start, start + size) if whole else rows[start : start + size]
             s = self._weight[block].astype(dtype, copy=False)
-            B = np.subtract(X[block], mean, out=room[: len(s)])
+            B = np.subtract(X[block], mean, out=room[: len(s)], dtype=dtype)
             first += s @ B
             B *= B
             squares += s @ B

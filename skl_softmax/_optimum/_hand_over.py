@@ -56,10 +56,8 @@ class OptimumFit:
         self._t = 0  # updates of an engine before this one
         self._balanced_at = -1
         self._at_rest, self._lowest = 0, np.inf  # epochs without a fall of the objective
-        self._over, self._since_look = (
-            1.0,
-            0,
-        )  # gap at the last look over its estimate; epochs since
+        self._times_estimate = 1.0  # gap of dual ascent, as it was at the last look
+        self._since_look = 0  # epochs
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
         self._engine: DualAscent | Newton
         if len(data.rows) <= few_rows:
@@ -113,7 +111,7 @@ class OptimumFit:
         if self._is_slow():
             params = self._engine.parameters()
             self._t += self._engine.t
-            self._doubted, self._over = False, 1.0
+            self._doubted, self._times_estimate = False, 1.0
             del self._engine  # the memory of both would be too much
             self._engine = self._newton(params)
         self._engine.epoch()
@@ -141,7 +139,7 @@ class OptimumFit:
         if tol == 0:  # all epochs, whatever is known
             return False
         engine, estimate = self._engine, self.gap
-        too_soon = self._over * estimate > tol and self._since_look < _NEXT_LOOK
+        too_soon = self._times_estimate * estimate > tol and self._since_look < _NEXT_LOOK
         if not self._below(tol) or too_soon:
             return self._rests(tol)
         self._since_look = 0
@@ -156,7 +154,8 @@ class OptimumFit:
 
     def _look_later(self, engine: DualAscent, estimate: float, tol: float) -> None:
         """Dual ascent's gap is above its estimate: give it as long as a Newton move takes, once."""
-        known, self._over = self._over > 1, max(self.gap / max(estimate, 1e-300), 1.0)
+        known = self._times_estimate > 1
+        self._times_estimate = max(self.gap / max(estimate, 1e-300), 1.0)
         gaps = engine.gaps[-self._wait - 1 :]
         closed = gaps[-1] / gaps[0] if len(gaps) > 1 else 1.0
         left = self.gap * closed ** (self._wait / max(len(gaps) - 1, 1))

@@ -220,6 +220,6 @@ class Curvature:
         A = potri(factor, lower=1, overwrite_c=1)[0]
         A *= unit[:, None]
         A *= unit
-        out[:] = A
-        A[at] = 0  # as all above the diagonal is
+        out[:] = A  # 0 above the diagonal
+        A[at] = 0
         out += A.T
