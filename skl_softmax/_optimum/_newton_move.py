@@ -208,7 +208,7 @@ def solve(
             return may_be_last and float(np.vdot(R, R)) > 2 * l2 * system.left
         return energy > _LEAST_LEFT * system.left
 
-    while goes_on():
+    while energy > 0 and goes_on():
         H, h = objective.rows.curvature(point.residual, V, v, system.damping)
         H += objective.penalty.l2 * V
         curved = float(np.vdot(V, H) + v @ h)
