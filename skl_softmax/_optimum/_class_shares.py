@@ -14,7 +14,7 @@ from skl_softmax._softmax import Codes, Floats
 # The q of so many rows are moved for the classes to have their shares: of few, since numbers cost
 # time, but of some for each class.
 _SOME, _SOME_ENTRIES, _SOME_PER_CLASS = 512, 1 << 13, 4
-_SOME_OF_RARE = 16  # of a class that has fewer than _SOME_PER_CLASS among them
+_FEW, _SOME_OF_RARE = 2, 8  # rows more of a class that has fewer than so many among them
 _TILTS = 20  # steps to balanced q, at most
 _FALL = 0.1  # of an imbalance, that a step may leave for the next to have its matrix
 _BALANCED, _NEARLY = 1e-13, 1e2  # of the weights: to rounding, and near enough
@@ -69,7 +69,7 @@ def _some(y: Codes, K: int) -> Codes:
     n = len(y)
     rows = max(min(_SOME_ENTRIES // K, _SOME), _SOME_PER_CLASS * K)
     at = np.arange(0, n, max(1, -(-n // rows)))
-    rare = np.bincount(y[at], minlength=K) < _SOME_PER_CLASS
+    rare = np.bincount(y[at], minlength=K) < _FEW
     if len(at) == n or not rare.any():
         return at
     others = np.flatnonzero(rare[y])
