@@ -131,16 +131,17 @@ def balanced_intercepts(
     loss = 0.0
     if (np.abs(mean) <= _SHARE_OFF * share).all():
         return b, loss
-    some, factor, sums = _some(y, K), np.ones(K), np.ones(n, residual.dtype)
+    some, factor = _some(y, K), np.ones(K)
     rounding = float(np.finfo(residual.dtype).eps)  # of a loss of at most about 1 more or less
     P = residual[some] / weight[some, None]
     P[np.arange(len(P)), y[some]] += 1
     mean += share
+    undecided = np.maximum(1 - _squares(residual, y, weight) / (n * np.maximum(mean, 1e-300)), 0)
     for _ in range(_NEWTON_STEPS):
         Q = P * factor
         Q /= Q.sum(axis=1, keepdims=True)
-        held = mean - factor**2 * _squares(residual, y, weight, sums) / n
-        step = _solved(_curvature_of_all(Q, weight[some].astype(np.float64), held), share - mean)
+        J = _curvature_of_all(Q, weight[some].astype(np.float64), undecided * mean)
+        step = _solved(J, share - mean)
         for _ in range(_SHORTER):
             with np.errstate(all="ignore"):  # what overflows is no descent
                 factor = np.exp(b + step)
@@ -160,16 +161,14 @@ def balanced_intercepts(
     return b, loss
 
 
-def _squares(residual: Floats, y: Codes, weight: Floats, sums: Floats) -> Floats:
-    """``sum_i s_i (p_i / sums_i)^2``, from ``s (p - y)``, a few rows at a time."""
+def _squares(residual: Floats, y: Codes, weight: Floats) -> Floats:
+    """``sum_i s_i p_i^2``, from ``s (p - y)``, a few rows at a time."""
     n, K = residual.shape
-    label = residual[np.arange(n), y]
     found: Floats = np.zeros(K)
-    found += np.bincount(y, (2 * label + weight) / sums**2, K)
-    w = 1 / (weight * sums**2)
+    found += np.bincount(y, 2 * residual[np.arange(n), y] + weight, K)
     for start in range(0, n, _BLOCK_ROWS):  # whose squares stay in the cache
         block = slice(start, start + _BLOCK_ROWS)
-        found += w[block] @ residual[block] ** 2
+        found += 1 / weight[block] @ residual[block] ** 2
     return found
 
 
