@@ -33,3 +33,10 @@ def uneven_rows(n=300, d=5, n_classes=3, dtype=np.float64, seed=0):
     y = rng.integers(n_classes, size=n)
     weight = rng.exponential(size=n).astype(dtype)
     return X, y, weight / weight.mean()
+
+
+def scores_of_rows(n, K, dtype=np.float64, seed=0):
+    """Scores, labels and weights."""
+    rng = np.random.default_rng(seed)
+    Z = (3 * rng.standard_normal((n, K))).astype(dtype)
+    return Z, rng.integers(K, size=n), rng.uniform(0.2, 2, n).astype(dtype), rng

@@ -225,7 +225,7 @@ class DualAscent:
             residual(R, y, s)
         self._residual = None
         b, change = balanced_intercepts(R, y, s, share)
-        if b.any():
+        if change < 0:  # else it is rounding that would make the best point worse
             self._best[-1] += b.astype(X.dtype)
             self.objective += change
             self._best_objective = self.objective

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import scores_of_rows
 from numpy.testing import assert_allclose
 from scipy.special import log_softmax, rel_entr, softmax
 
@@ -13,18 +14,11 @@ each_size = pytest.mark.parametrize(("n", "K"), [(1, 2), (200, 2), (64, 3), (150
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
-def rows(n, K, dtype=np.float64, seed=0):
-    """Scores, labels and weights."""
-    rng = np.random.default_rng(seed)
-    Z = (3 * rng.standard_normal((n, K))).astype(dtype)
-    return Z, rng.integers(K, size=n), rng.uniform(0.2, 2, n).astype(dtype), rng
-
-
 @each_dtype
 @each_size
 def test_divergence_is_that_of_the_definition(n, K, dtype):
     """The sum of ``s q log(q / S(z))``, also of targets that are 0."""
-    Z, _, s, rng = rows(n, K, dtype)
+    Z, _, s, rng = scores_of_rows(n, K, dtype)
     Q = rng.dirichlet(np.full(K, 0.3), n).astype(dtype)
     Q[::3] = np.eye(K, dtype=dtype)[rng.integers(K, size=len(Q[::3]))]
 
@@ -38,7 +32,7 @@ def test_divergence_is_that_of_the_definition(n, K, dtype):
 @each_size
 def test_linearised_predictions(n, K, dtype):
     """``p (1 + u - p u)``, at least 1e-3 p, with sum 1, and how far the predictions are from it."""
-    Z, y, s, rng = rows(n, K, dtype)
+    Z, y, s, rng = scores_of_rows(n, K, dtype)
     U = (0.7 * rng.standard_normal((n, K))).astype(dtype)
     Z[::5] *= 200  # predictions that are 0 and 1
     R, sums = Z.copy(), np.zeros(K)

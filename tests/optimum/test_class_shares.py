@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import scores_of_rows
 from numpy.testing import assert_allclose
 from scipy.special import logsumexp, softmax
 
@@ -13,19 +14,12 @@ each_size = pytest.mark.parametrize(("n", "K"), [(1, 2), (200, 2), (64, 3), (150
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
-def rows(n, K, dtype=np.float64, seed=0):
-    """Scores, labels and weights."""
-    rng = np.random.default_rng(seed)
-    Z = (3 * rng.standard_normal((n, K))).astype(dtype)
-    return Z, rng.integers(K, size=n), rng.uniform(0.2, 2, n).astype(dtype), rng
-
-
 @each_size
 def test_balance_moves_the_shares_of_the_classes(n, K):
     """The targets of some rows make up for all, and say what that costs."""
     if n == 1:
         return
-    Z, y, s, rng = rows(n, K)
+    Z, y, s, rng = scores_of_rows(n, K)
     Q = softmax(Z + 0.1 * rng.standard_normal(Z.shape), axis=1)
     missing = 1e-3 * rng.standard_normal(K) * (s @ Q)
     missing -= missing.mean()
@@ -42,7 +36,7 @@ def test_balance_moves_the_shares_of_the_classes(n, K):
 
 def test_rows_that_may_be_moved_can_be_named():
     """Others keep their targets, whatever is missing."""
-    Z, y, s, _ = rows(100, 3)
+    Z, y, s, _ = scores_of_rows(100, 3)
     Q = softmax(Z, axis=1)
     missing = np.array([-2.0, 0.5, 1.5])
 
@@ -54,7 +48,7 @@ def test_rows_that_may_be_moved_can_be_named():
 
 def test_shares_beyond_reach_are_not_met():
     """What no distributions can have is said to fail, not approximated."""
-    Z, y, s, _ = rows(50, 3)
+    Z, y, s, _ = scores_of_rows(50, 3)
     Q = softmax(Z, axis=1)
 
     assert balance(lambda at: Q[at].copy(), Z, y, s, np.array([-2.0, 1.0, 1.0]) * s.sum()) is None
@@ -64,7 +58,7 @@ def test_shares_beyond_reach_are_not_met():
 @pytest.mark.parametrize(("n", "K"), [(400, 2), (300, 5), (2000, 60)])
 def test_balanced_intercepts_give_every_class_its_share(n, K, dtype):
     """Mean probabilities are the weighted shares, and the loss falls by what is said."""
-    Z, y, s, _ = rows(n, K, dtype)
+    Z, y, s, _ = scores_of_rows(n, K, dtype)
     s /= s.mean()
     share = np.bincount(y, s, K) / n
     R = Z.copy()
