@@ -67,6 +67,7 @@ cdef double two_class_residual(
     which is the residual up to its sign, and the loss is ``log(1 + e^-m)``.
     """
     cdef Py_ssize_t start = 0, i, n
+    cdef floating sign[CHUNK]
     cdef floating margin[CHUNK]
     cdef floating share[CHUNK]
     cdef floating found[CHUNK]
@@ -74,9 +75,10 @@ cdef double two_class_residual(
     cdef double loss = 0
     while start < scores.shape[0]:
         n = min(<Py_ssize_t>CHUNK, scores.shape[0] - start)
+        for i in range(n):  # no branch: labels are in no order that a processor can guess
+            sign[i] = 2 * y[start + i] - 1
         for i in range(n):
-            a = scores[start + i, 1] - scores[start + i, 0]
-            margin[i] = a if y[start + i] else -a
+            margin[i] = sign[i] * (scores[start + i, 1] - scores[start + i, 0])
         for i in range(n):
             a = -margin[i] if margin[i] > 0 else margin[i]
             a = fast_exp(a) if floating is float else exp(a)
@@ -87,9 +89,8 @@ cdef double two_class_residual(
         summed = 0
         for i in range(n):
             summed += weight[start + i] * found[i]
-            a = weight[start + i] * share[i]
-            scores[start + i, 0] = a if y[start + i] else -a
-            scores[start + i, 1] = -a if y[start + i] else a
+            a = sign[i] * weight[start + i] * share[i]
+            scores[start + i, 0], scores[start + i, 1] = a, -a
         loss += summed
         start += CHUNK
     return loss

@@ -71,13 +71,13 @@ class WeightedRows(Protocol):
 
 @dataclass
 class Foretold:
-    """A point, and what a quadratic model of another point foretells of the residuals there."""
+    """A point, and the residuals that a quadratic model of another point foretells for a third."""
 
     W: Floats
     scores: Floats
     F: float
     residual: Floats  # where the model was made
-    U: Floats  # change of the scores from there to here
+    U: Floats  # change of the scores from there to the third, which may be the first
 
 
 def can_be_bound(penalty: Penalty, deviation: Floats, dtype: np.dtype[np.floating]) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from skl_softmax._softmax import Codes, Floats
 
@@ -20,6 +21,7 @@ _FALL = 0.1  # of an imbalance, that a step may leave for the next to have its m
 _BALANCED, _NEARLY = 1e-13, 1e2  # of the weights: to rounding, and near enough
 _SHARE_OFF = 1e-2  # of a class's share, that its mean probability may be
 _NEWTON_STEPS, _SHORTER = 10, 15  # to balanced intercepts, at most: mostly 1 to 3, none shorter
+_ALL_ROWS = 64  # classes up to which products of all rows cost about as much as two steps
 _LEAST_CURVATURE = 1e-3  # of a class, beside that of the rows that stand for all
 _BLOCK_ROWS = 1 << 12
 
@@ -131,34 +133,79 @@ def balanced_intercepts(
     loss = 0.0
     if (np.abs(mean) <= _SHARE_OFF * share).all():
         return b, loss
-    some, factor = _some(y, K), np.ones(K)
     rounding = float(np.finfo(residual.dtype).eps)  # of a loss of at most about 1 more or less
-    P = residual[some] / weight[some, None]
-    P[np.arange(len(P)), y[some]] += 1
     mean += share
-    undecided = np.maximum(1 - _squares(residual, y, weight) / (n * np.maximum(mean, 1e-300)), 0)
+    J = _curvature_of_all(residual, y, weight, mean)
+    J += 1 / K**2 * J.trace()  # which does not see a shift of all
     for _ in range(_NEWTON_STEPS):
-        Q = P * factor
-        Q /= Q.sum(axis=1, keepdims=True)
-        J = _curvature_of_all(Q, weight[some].astype(np.float64), undecided * mean)
         step = _solved(J, share - mean)
         for _ in range(_SHORTER):
             with np.errstate(all="ignore"):  # what overflows is no descent
-                factor = np.exp(b + step)
-                f = factor.astype(residual.dtype)
-                sums = residual @ f / weight + f[y]
-                found = float(weight @ np.log(sums).astype(np.float64)) / n
+                found, there = _moved(residual, y, weight, b + step)
             found -= float(share @ (b + step))
             if found <= loss + rounding:
                 break
             step = step / 4
         else:
             break
-        b, loss = b + step, found
-        mean = factor * (1 / sums @ residual + np.bincount(y, weight / sums, K)) / n
-        if (np.abs(mean - share) <= _SHARE_OFF * share).all():
+        met, foretold = there - mean, J @ step
+        b, loss, mean = b + step, found, there
+        balanced = (np.abs(mean - share) <= _SHARE_OFF * share).all()
+        if balanced or not (met @ step > 0 and step @ foretold > 0):
             break
+        J += np.outer(met, met) / (met @ step) - np.outer(foretold, foretold) / (step @ foretold)
     return b, loss
+
+
+def _moved(residual: Floats, y: Codes, weight: Floats, b: Floats) -> tuple[float, Floats]:
+    """Mean of ``s log(sum_k p_k e^b_k)``, and of ``s p`` once b is added to the intercepts."""
+    n, K = residual.shape
+    f = np.exp(b).astype(residual.dtype)
+    total, loss = np.zeros(K), 0.0
+    for start in range(0, n, _BLOCK_ROWS):  # sums of few rows: some classes have hardly more
+        block = slice(start, start + _BLOCK_ROWS)
+        R, labels, s = residual[block], y[block], weight[block]
+        sums = R @ f / s + f[labels]
+        loss += float(s @ np.log(sums))
+        total += 1 / sums @ R
+        total += np.bincount(labels, s / sums, K)
+    return loss / n, f * total / n
+
+
+def _curvature_of_all(residual: Floats, y: Codes, weight: Floats, mean: Floats) -> Floats:
+    """The curvature of the mean loss in the intercepts, ``mean_i s_i (diag p_i - p_i p_i^T)``.
+
+    From ``s (p - y)``. Of many classes that would take long: there how often two of them meet is as
+    in some rows, but for each class the sum is that of all.
+    """
+    n, K = residual.shape
+    if K > _ALL_ROWS:
+        return _curvature_of_some(residual, y, weight, mean)
+    products: Floats = np.zeros((K, K))
+    for start in range(0, n, _BLOCK_ROWS):  # that stay in the cache
+        R = residual[start : start + _BLOCK_ROWS]
+        products += R.T @ (R / weight[start : start + _BLOCK_ROWS, None])
+    own = sparse.csr_array((np.ones(n, residual.dtype), y, np.arange(n + 1)), shape=(n, K))
+    of_labels = own.T @ residual
+    products += of_labels
+    products += of_labels.T
+    products[np.diag_indices(K)] += np.bincount(y, weight, K)
+    return np.asarray(np.diag(mean) - products / n)
+
+
+def _curvature_of_some(residual: Floats, y: Codes, weight: Floats, mean: Floats) -> Floats:
+    n, K = residual.shape
+    undecided = 1 - _squares(residual, y, weight) / (n * np.maximum(mean, 1e-300))
+    held = np.maximum(undecided, 0) * mean
+    some = _some(y, K)
+    s = weight[some].astype(np.float64)
+    Q = residual[some] / s[:, None]
+    Q[np.arange(len(Q)), y[some]] += 1
+    W = (Q * s[:, None]).T @ Q / s.sum()
+    np.fill_diagonal(W, 0)
+    often = np.sqrt(np.maximum(held / np.maximum(W.sum(axis=0), 1e-300), _LEAST_CURVATURE))
+    W *= often * often[:, None]
+    return np.asarray(np.diag(np.maximum(held, W.sum(axis=0))) - W)
 
 
 def _squares(residual: Floats, y: Codes, weight: Floats) -> Floats:
@@ -166,24 +213,10 @@ def _squares(residual: Floats, y: Codes, weight: Floats) -> Floats:
     n, K = residual.shape
     found: Floats = np.zeros(K)
     found += np.bincount(y, 2 * residual[np.arange(n), y] + weight, K)
-    for start in range(0, n, _BLOCK_ROWS):  # whose squares stay in the cache
+    for start in range(0, n, _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)
         found += 1 / weight[block] @ residual[block] ** 2
     return found
-
-
-def _curvature_of_all(Q: Floats, s: Floats, held: Floats) -> Floats:
-    """The curvature of the mean loss in the intercepts, about, from some rows.
-
-    How often two classes meet is as in these rows, but for each class ``held``, which is known.
-    """
-    W = (Q * s[:, None]).T @ Q / s.sum()
-    np.fill_diagonal(W, 0)
-    often = np.sqrt(np.maximum(held / np.maximum(W.sum(axis=0), 1e-300), _LEAST_CURVATURE))
-    W *= often * often[:, None]
-    J = np.diag(np.maximum(held, W.sum(axis=0))) - W
-    J += 1 / held.size**2  # which does not see a shift of all
-    return J
 
 
 def _solved(J: Floats, away: Floats) -> Floats:

@@ -193,6 +193,8 @@ class DualAscent:
         drawn = self._kappa[self._drawn < len(self._U) - 1]  # but the intercept's
         return not len(drawn) or float(drawn.max()) <= _STIFF * self._penalty.l2
 
+    loose = False  # its bound and its objective come near the optimum together
+
     def parameters(self) -> Parameters:
         """The best of now, earlier calls and the start; makes ``objective`` and ``gap`` exact."""
         if self._measured_at != self.t:

@@ -21,6 +21,8 @@ _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
 _MOVE_COST, _METRIC_COST = 2.0, 0.5  # of a move, in epochs of dual ascent: 2 + .5 d^2 / n
 _LONGEST_WAIT = 50  # epochs for which none is made, whatever it costs
 _PERFECT = 1e-3  # times tol: an objective with no more to gain
+_CLOSE = 0.1  # times tol: a gap that need not be close to the true one
+_CLOSER = 3  # epochs for a closer bound, at most
 _NEXT_LOOK = 3  # epochs after which another look is worth its pass, whatever the last one saw
 _RESTED = 3  # epochs, without a fall beyond _ROUNDING, after which one below tol has none
 _ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}  # of sums
@@ -59,6 +61,7 @@ class OptimumFit:
         self._times_estimate = 1.0  # gap of dual ascent, as it was at the last look
         self._since_look = 0  # epochs
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
+        self._before, self._closer = np.inf, 0  # objective; epochs made for a closer bound
         self._engine: DualAscent | Newton
         if len(data.rows) <= few_rows:
             self._engine = self._newton(params)
@@ -114,6 +117,7 @@ class OptimumFit:
             self._doubted, self._times_estimate = False, 1.0
             del self._engine  # the memory of both would be too much
             self._engine = self._newton(params)
+        self._before = self.objective
         self._engine.epoch()
         self._since_look += 1
 
@@ -147,10 +151,20 @@ class OptimumFit:
         if self._below(tol):
             self._balance()
         if self._below(tol):
-            return engine.certain or not self._check_again()
+            if not engine.certain:
+                return not self._check_again()
+            return self.gap <= _CLOSE * tol or not self._look_closer()
         if isinstance(engine, DualAscent):
             self._look_later(engine, estimate, tol)
         return self._rests(tol)
+
+    def _look_closer(self) -> bool:
+        """Whether another epoch may show that the gap is much less than its bound."""
+        at_rest = self.objective >= self._before * (1 - _ROUNDING[self._data.X.dtype])
+        if at_rest or self._closer == _CLOSER or not self._engine.loose:
+            return False
+        self._closer += 1
+        return True
 
     def _look_later(self, engine: DualAscent, estimate: float, tol: float) -> None:
         """Dual ascent's gap is above its estimate: give it as long as a Newton move takes, once."""

@@ -38,7 +38,8 @@ _SETTLED = 5  # believed in a row: enough, whatever there was before
 _CAUTION = 10.0  # times the estimate meanwhile
 _PRODUCTS_A_METRIC = 12  # after so many with the Hessian the curvature is another
 _NEAR = 0.05  # share of F gained by a full step, below which moves need no damping
-_LAST, _LEFT = 3.0, 0.3  # in tol F: a promise that may be the last, what CG may leave then
+_LAST, _LEFT = 3.0, 0.05  # in tol F: a promise that may be the last, what CG may leave then
+_LOOSE = 4.0  # times the true gap, about
 _SAMPLE = 4096  # rows whose optimum is a start, where there are 4 times as many
 _SAMPLE_GAP = 1e-2  # how near it is near enough: about what the sample itself is off
 _SAMPLE_EPOCHS = 10
@@ -138,6 +139,20 @@ class Newton:
         """
         return self._bounded or self._products_before == 0 or not self._outlying
 
+    @property
+    def loose(self) -> bool:
+        """Whether ``gap`` may be a bound that is many times the true gap.
+
+        That is about half the energy of the gradient in the metric, as far as l1 has no part in it.
+        """
+        if not self._bounded:
+            return False
+        if self._proximal is not None or self._metric is None:
+            return True
+        point = self._point
+        D, e = self._metric(point.G, point.g)
+        return self.gap > _LOOSE * 0.5 * float(np.vdot(point.G, D) + point.g @ e)
+
     def know(self, F: float) -> None:
         """The objective of a better point than any found here."""
         self.gap = max(F - (self._point.F - self.gap), float(np.spacing(F)))
@@ -212,7 +227,7 @@ class Newton:
         move = newton(self._objective, before, system)
         self._products += move.products
         self._near = bool(move.gained < _NEAR * before.F and move.length == 1)
-        self._foretold = move.full if self._bounded else None
+        self._foretold = move.foretold if self._bounded else None
         self._point = move.point
         self._at_zero = False
         if move.length:

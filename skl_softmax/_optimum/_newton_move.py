@@ -61,6 +61,13 @@ class Point:
         """And in b."""
         return self._gradient[1]
 
+    def foretells(self, new: "Point", U: Floats) -> Foretold:
+        """What a model made here says of the residuals where the scores change by U, at ``new``.
+
+        Which need not be there: of two points the better one gives the same bound more exactly.
+        """
+        return Foretold(new.W, new.scores, new.F, self.residual, U)
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -109,7 +116,7 @@ class Move:
     products: int  # with the Hessian
     gained: float = 0.0
     damped: float = 0.0  # share of the promise that the damping took
-    full: Foretold | None = None  # where length 1 leads
+    foretold: Foretold | None = None  # by the model, of length 1
 
     @property
     def gap(self) -> float:
@@ -134,7 +141,8 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
     D, e, promised, rest, products = solve(objective, point, point.G, system)
     slope = float(np.vdot(point.G, D) + point.g @ e)
     if not (slope < 0 and promised > 0):  # at the optimum
-        return Move(point, promised, rest, 0.0, products, full=at_rest(point))
+        still = point.foretells(point, np.zeros_like(point.scores))
+        return Move(point, promised, rest, 0.0, products, foretold=still)
     U = rows.all_scores(D, e)
     R = np.empty_like(U)
     # Of the model's energy at its minimum, which is what it promises, the damping's part is no
@@ -151,15 +159,14 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
         return objective.penalised(loss, point.W + t * D), loss
 
     t, found = 1.0, objective_at(1.0)
-    F = found[0]
     for _ in range(_MAX_TRIALS):
         if found[0] <= point.F + _ARMIJO * t * slope and found[0] < point.F:
             break
         t = shorter(t, slope, point.F - found[0])
         found = objective_at(t)
     else:
-        full = Foretold(point.W + D, point.scores + U, F, point.residual, U)
-        return Move(point, promised, rest, 0.0, products, damped=damped, full=full)
+        foretold = point.foretells(point, U)
+        return Move(point, promised, rest, 0.0, products, damped=damped, foretold=foretold)
     if t == 1 and point.F - found[0] > _MORE * promised * (1 - damped):
         for longer in _LONGER:
             tried = objective_at(longer)
@@ -169,14 +176,8 @@ def newton(objective: Objective, point: Point, system: System) -> Move:
             t, found = longer, tried
     Z = point.scores + U.dtype.type(t) * U
     new = objective.known(point.W + t * D, point.b + t * e, Z, R, found[1])
-    there = Z if t == 1 else point.scores + U
-    full = Foretold(point.W + D, there, F, point.residual, U)
-    return Move(new, promised, rest, t, products, point.F - new.F, damped, full)
-
-
-def at_rest(point: Point) -> Foretold:
-    """A model that foretells no change."""
-    return Foretold(point.W, point.scores, point.F, point.residual, np.zeros_like(point.scores))
+    foretold = point.foretells(new, U)
+    return Move(new, promised, rest, t, products, point.F - new.F, damped, foretold)
 
 
 def shorter(t: float, slope: float, gained: float) -> float:

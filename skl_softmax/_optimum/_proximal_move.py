@@ -30,9 +30,9 @@ import numpy as np
 from scipy.linalg import LinAlgError, blas, cho_factor, cho_solve
 
 from skl_softmax._optimum import _kernels
-from skl_softmax._optimum._certificate import Foretold, duality_gap
+from skl_softmax._optimum._certificate import duality_gap
 from skl_softmax._optimum._metric import Curvature
-from skl_softmax._optimum._newton_move import Objective, Point, System, at_rest, shorter, solve
+from skl_softmax._optimum._newton_move import Objective, Point, System, shorter, solve
 from skl_softmax._softmax import Codes, Floats
 
 _FIRST_DAMPING = 1e-3  # of columns of deviation 1; divided or multiplied by 4 from there on
@@ -88,7 +88,7 @@ class ProximalNewton:
         precise = self._near
         step = self._step(point, features, classes, precise)
         new, t, slope, U = self._line(point, step)
-        gap = self._gap(point, new, t, U) if precise else np.inf
+        gap = self._gap(point, new, U) if precise else np.inf
         gained = point.F - new.F
         unsolved = precise and step.rest > _SOLVED * step.promised
         most = min(_MOST_ROUNDS, int(_SOLVING_COST // (1 + len(features)) ** 3))
@@ -104,9 +104,9 @@ class ProximalNewton:
         self._near = gained < _NEAR * point.F
         return new, gap
 
-    def _gap(self, point: Point, new: Point, t: float, U: Floats) -> float:
-        """By the predictions of a full step's model; of a shorter one's end, by those there."""
-        foretold = Foretold(new.W, new.scores, new.F, point.residual, U) if t == 1 else at_rest(new)
+    def _gap(self, point: Point, new: Point, U: Floats) -> float:
+        """By the predictions of the full step's model, also where a shorter one was taken."""
+        foretold = point.foretells(new, U)
         return duality_gap(self.objective.rows, self.objective.penalty, foretold)
 
     def _working_set(self, point: Point) -> tuple[Codes, Codes, float]:
@@ -194,7 +194,10 @@ class ProximalNewton:
         return H
 
     def _line(self, point: Point, step: Step) -> tuple[Point, float, float, Floats]:
-        """The point that backtracking finds, the length, minus the slope, the change of scores."""
+        """The point that backtracking finds, the length, minus the slope, the change of scores.
+
+        That is the one of the full step.
+        """
         penalty, e = self.objective.penalty, step.e
         if len(e) == 2:
             step.W[:, 1], e[1] = -step.W[:, 0], -e[0]
@@ -227,13 +230,13 @@ class ProximalNewton:
         W = point.W + D
         W[W * sign < 0] = 0
         step = Step(W, e, promised, rest)
-        new, t, _, U = self._line(point, step)
+        new, _, _, U = self._line(point, step)
         gained = point.F - new.F
         if gained > 0.75 * promised:
             self._polish_damping /= 4
         elif gained < 0.25 * promised:
             self._polish_damping = min(4 * self._polish_damping, _MOST_DAMPING)
-        return new, self._gap(point, new, t, U)
+        return new, self._gap(point, new, U)
 
     def _metric_on(
         self, point: Point, sign: Floats
