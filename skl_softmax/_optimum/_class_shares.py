@@ -91,13 +91,13 @@ def _tilted(Q: Floats, s: Floats, missing: Floats) -> tuple[Floats, Floats, Floa
     goal = found + (missing - missing.mean())  # rows keep their sums; what is left is rounding
     c, moved, total, away = np.zeros(len(ones)), Q, np.ones(len(Q)), goal - found
     off, enough = np.abs(away).max(), _BALANCED * s.sum()
-    J: Floats | None = None
+    inverse: Floats | None = None
     step: Floats | None = None
     for _ in range(_TILTS):
         if off <= enough:
             break
-        J = _curvature(moved, s) if J is None else J
-        step = _solved(J, away) if step is None else step / 4
+        inverse = _inverse(_curvature(moved, s)) if inverse is None else inverse
+        step = inverse @ away if step is None else step / 4
         with np.errstate(all="ignore"):  # what overflows is no nearer
             further = Q * np.exp(c + step)
             sums = further @ ones
@@ -106,7 +106,7 @@ def _tilted(Q: Floats, s: Floats, missing: Floats) -> tuple[Floats, Floats, Floa
         tried = np.abs(left).max()
         if tried < off:
             c, moved, total, away = c + step, further, sums, left
-            J, step, off = (J if tried <= _FALL * off else None), None, tried
+            inverse, step, off = (inverse if tried <= _FALL * off else None), None, tried
     return (moved, c, np.log(total)) if off <= _NEARLY * enough else None
 
 
@@ -138,7 +138,7 @@ def balanced_intercepts(
     J = _curvature_of_all(residual, y, weight, mean)
     J += 1 / K**2 * J.trace()  # which does not see a shift of all
     for _ in range(_NEWTON_STEPS):
-        step = _solved(J, share - mean)
+        step = _inverse(J) @ (share - mean)
         for _ in range(_SHORTER):
             with np.errstate(all="ignore"):  # what overflows is no descent
                 found, there = _moved(residual, y, weight, b + step)
@@ -219,9 +219,9 @@ def _squares(residual: Floats, y: Codes, weight: Floats) -> Floats:
     return found
 
 
-def _solved(J: Floats, away: Floats) -> Floats:
-    """``J^-1 away``; NaN where J is singular."""
+def _inverse(J: Floats) -> Floats:
+    """``J^-1``; NaN where J is singular."""
     try:
-        return np.asarray(np.linalg.solve(J, away))
+        return np.asarray(np.linalg.inv(J))
     except np.linalg.LinAlgError:
-        return np.full_like(away, np.nan)
+        return np.full_like(J, np.nan)
