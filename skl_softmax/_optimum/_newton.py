@@ -21,7 +21,7 @@ from skl_softmax._optimum._certificate import Foretold, can_be_bound, duality_ga
 from skl_softmax._optimum._class_shares import balanced_intercepts
 from skl_softmax._optimum._metric import Curvature, Metric
 from skl_softmax._optimum._newton_move import Objective, System, newton
-from skl_softmax._optimum._proximal_move import ProximalNewton
+from skl_softmax._optimum._proximal_move import ProximalNewton, least_shift
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Floats
@@ -90,7 +90,8 @@ class Newton:
         untouched = self._at_zero and not start.intercept.any()
         may_sample = from_sample and untouched and rows.n >= 4 * _SAMPLE
         if not (may_sample and self._begin_at_optimum_of_sample(start)):
-            W = start.coef.astype(np.float64)
+            # Moves leave the mean over the classes as it is, since the softmax does not see it.
+            W = least_shift(start.coef.astype(np.float64), penalty.l2, penalty.l1)
             b = start.intercept + rows.centre @ W if rows.fit_intercept else np.zeros(W.shape[1])
             self._point = self._objective.at(W, b)
         self._proximal = (

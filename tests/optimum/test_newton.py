@@ -98,6 +98,18 @@ def test_gap_is_honest(name, tol, alpha):
     assert found.objective - best.objective <= 3 * tol * best.objective
 
 
+def test_what_the_softmax_does_not_see_is_left_out():
+    """A start whose weights all have a mean over the classes: moves would never change it."""
+    X, y = blobs()
+    start = Parameters(np.arange(8.0)[:, None] * np.ones(4), np.zeros(4))
+
+    found = fitted(X, y, l2=1e-5, tol=1e-6, start=start)
+
+    best = optimum(X, y, l2=1e-5)
+    assert abs(found.parameters().coef.mean(axis=1)).max() < 1e-12
+    assert value(found.parameters(), X, y, l2=1e-5) - best <= 3e-6 * best
+
+
 def test_two_classes_stay_symmetric():
     """The two columns of a binary problem are each other's negative."""
     X, y = blobs(n_classes=2)
