@@ -33,6 +33,9 @@ _GRAM_COST = 1e10  # n d^2 up to which all rows enter: some tenths of a second
 # Gram matrices of all rows where they cost no more than what they save, products with the Hessian
 # to a bound of the gap: of elec2, 6 x 2, one matrix in place of 3 products.
 _FEW_ENTRIES = 8  # of all matrices, beside those of the weights
+# One metric for all classes, of their mean curvature, where K of d^3 operations would cost more
+# than the products that they save, about ten of 4 n d K, or would take a GB.
+_DEAR, _MOST_ENTRIES = 40, 1 << 28
 _SPARE = 16  # a sample of 16 d rows has all eigenvalues of C to within (1 +- 1/4)^2
 _SPARE_OF_CLASS = 5  # the same for a class; CG corrects the rest
 _FEWEST_DRAWN = 4096  # a sample is no smaller
@@ -84,6 +87,9 @@ class Curvature:
         self.dtype = np.dtype(np.float64) if d <= _FLOAT64_WIDTH else rows.dtype
         self.ridge = l2 * self.scale * self.scale
         self.of_all_rows = d * (1 if n_classes == 2 else n_classes) <= _FEW_ENTRIES * n_classes
+        dear = d * d > _DEAR * rows.n or n_classes * d * d > _MOST_ENTRIES
+        self.one_for_all = n_classes > 2 and dear and self.full
+        self.n_blocks = 1 if n_classes == 2 or self.one_for_all else n_classes
         self._held: Floats | None = None  # the rows, where one block has them all
 
     @cached_property
@@ -110,17 +116,23 @@ class Curvature:
 
     def of_classes(self, residual: Floats, floor: float) -> Metric:
         """Metric of the Hessian's diagonal blocks at the probabilities, plus ``floor * C``."""
-        metric = self._metric(1 if self.n_classes == 2 else self.n_classes)
+        metric = self._metric(self.n_blocks)
         for k, (H, mean, h) in enumerate(self.blocks(residual, floor)):
             self._fill(metric, k, H, mean, h)
         return metric
 
     def blocks(self, residual: Floats, floor: float) -> Iterator[tuple[Floats, Floats, float]]:
-        """Those blocks, their ``mu_k`` and ``h_k``; one where two are the same."""
+        """Those blocks, their ``mu_k`` and ``h_k``; one where two are the same, or for all."""
         K, s = self.n_classes, self.rows.weight
-        for k in range(1 if K == 2 else K):
-            p = residual[:, k] / s + (self.rows.y == k)
-            w = (K / (K - 1) / self.rows.n) * np.maximum(s * p * (1 - p), 0) * self.rows.trust
+        for k in range(self.n_blocks):
+            if self.one_for_all:
+                P = residual / s[:, None]
+                P[np.arange(len(P)), self.rows.y] += 1
+                undecided = (1 - np.einsum("ij,ij->i", P, P)) / K
+            else:
+                p = residual[:, k] / s + (self.rows.y == k)
+                undecided = p * (1 - p)
+            w = (K / (K - 1) / self.rows.n) * np.maximum(s * undecided, 0) * self.rows.trust
             index, w = self._draw(w, _SPARE_OF_CLASS * self.rows.d)
             H = floor * self.C
             mean, h = self._add_gram(H, index, w)

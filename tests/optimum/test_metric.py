@@ -1,6 +1,7 @@
 """The metrics of Newton's method: the inverse of each class's own curvature, or of a bound."""
 
 import numpy as np
+import pytest
 from helpers import uneven_rows
 
 from skl_softmax._optimum._centred_rows import CentredRows
@@ -43,6 +44,27 @@ def test_class_metric_inverts_the_diagonal_block():
     back = H @ np.concatenate([D.ravel(), e])
     # To the ridge of 1e-6 that keeps the factor away from singular.
     np.testing.assert_allclose(back, np.concatenate([G.ravel(), g]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "d", "n_blocks"), [(200, 80, 6), (200, 100, 1), (40, 60, 1)])
+def test_one_metric_for_all_classes_where_more_are_dear(n, d, n_blocks):
+    """It is of their mean curvature."""
+    rng = np.random.default_rng(0)
+    X, y, weight = rng.standard_normal((n, d)), np.arange(n) % 6, np.ones(n)
+    rows = centred(X, y, weight)
+    W = rng.standard_normal((d, 6)) / d
+    point = Objective(rows, Penalty(0.1)).at(W, np.zeros(6))
+    curvature = Curvature(rows, 6, 0.1, True, np.random.RandomState(0))
+
+    metric = curvature.of_classes(point.residual, 0.0)
+
+    blocks = [H + h * np.outer(m, m) for H, m, h in curvature.blocks(point.residual, 0.0)]
+    assert len(metric.inverse) == len(blocks) == n_blocks
+    P = point.residual + np.eye(6)[y]
+    A = (X - rows.centre) * curvature.scale
+    undecided = 6 / 5 * np.mean(P * (1 - P), axis=1)
+    expected = A.T @ (undecided[:, None] * A) / n
+    np.testing.assert_allclose(np.tril(sum(blocks)) / n_blocks, np.tril(expected), atol=1e-12)
 
 
 def test_bound_is_above_the_hessian():
