@@ -80,11 +80,12 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
 
         - "auto": no parameter to choose. ``fit`` reaches the optimum, whatever the scale of the
           features: by updates with a remembered target, row by row (dual ascent [4]_), and, where
-          these become slow and there are at most 2000 features, by Newton's method. Rows that fit
-          into one batch and models of up to 128 weights are Newton's alone. ``partial_fit`` is
-          Adagrad [2]_ on batches of 32 rows, on features that are standardised by what it has seen
-          of them, so that their scale does not matter; it returns the blend of the last and the
-          averaged iterate that would have predicted the rows best before it learnt them.
+          these become slow and there are at most 2000 features or, with l2, rows, by Newton's
+          method. Models of up to 128 weights are Newton's alone, and so is one batch of rows with
+          few features. ``partial_fit`` is Adagrad [2]_ on batches of 32 rows, on features that are
+          standardised by what it has seen of them, so that their scale does not matter; it returns
+          the blend of the last and the averaged iterate that would have predicted the rows best
+          before it learnt them.
         - "sgd": the textbook update.
         - "adagrad": in a diagonal metric of the gradients met so far [2]_.
         - "adam": with running means of the gradients and their squares [3]_.

@@ -378,7 +378,7 @@ def test_perfect_fit_ends(container, dtype, n_classes, repeated, alpha):
     model, warned = awkward.fitted(given)
 
     assert not warned
-    assert model.n_iter_ < 60
+    assert model.n_iter_ < 100
     assert objective(model, given) <= TOL
     assert model.score(given.X, given.y) == 1
 
@@ -406,6 +406,27 @@ def test_separable_rows_in_many_classes(container, dtype, n, d, n_classes):
     assert not warned
     assert F - attainable <= 0.02 * attainable
     assert F - attainable <= model.gap_ * F + rounding
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "n_classes", "sigma"),
+    [(40, 300, 8, 0.0), (12, 2100, 2, 0.0), (30, 2100, 3, 4.0), (40, 60, 20, 4.0)],
+)
+@pytest.mark.parametrize("alpha", [1e-2, 1e-5])
+@DTYPES
+@CONTAINERS
+def test_few_rows_and_many_columns(container, dtype, alpha, n, d, n_classes, sigma):
+    """A few examples a class, columns of unlike scale too, with repetitions and weights."""
+    rng = np.random.default_rng(12)
+    y = np.arange(n) % n_classes
+    X = rng.standard_normal((n_classes, d))[y] + 2 * rng.standard_normal((n, d)) + 3
+    X = X / np.sqrt(d) * np.exp(sigma * (rng.standard_normal(d) - 1))
+    X[-3:], y[-3:] = X[:3], y[:3]
+    weight = rng.exponential(size=n)
+
+    model = kept(problem(container(X.astype(dtype)), y, alpha=alpha, weight=weight))
+
+    assert model.n_iter_ < 100
 
 
 TINY = np.array(

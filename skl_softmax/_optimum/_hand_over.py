@@ -11,6 +11,7 @@ from skl_softmax._optimum._dual import DualAscent
 from skl_softmax._optimum._metric import FULL_WIDTH
 from skl_softmax._optimum._newton import Newton
 from skl_softmax._optimum._proximal_move import least_shift
+from skl_softmax._optimum._row_space import RowSpace
 from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
@@ -27,14 +28,21 @@ _NEXT_LOOK = 3  # epochs after which another look is worth its pass, whatever th
 _RESTED = 3  # epochs, without a fall beyond _ROUNDING, after which one below tol has none
 _ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}  # of sums
 _TOL = 1e-3  # where the user asks for none: what a bound of the gap is computed for
+# Rows a class, and in all, up to which finding their own coordinates costs 3 to 5 epochs.
+_FEW_ROWS, _FEWEST_ROWS = 4, 16
+_HELD_ENTRIES = 1 << 25  # of the rows, copied twice to find these coordinates: 512 MB
+_NARROW = 32  # d + d^2 / n up to which all of Newton's moves cost less than epochs
+_DIGITS = 12  # of a weight that are the same however it was summed
 _FEW_WEIGHTS = 128  # with fewer a visit is mostly overhead: elec2, 6 x 2, took 3 times as long
 
 
 class OptimumFit:
     """Dual ascent, then Newton's method where that has become slow.
 
-    At most ``few_rows`` rows and models of few weights are Newton's from the start, the latter from
-    the optimum of a random sample; more features than its metric takes are left to dual ascent.
+    Models of few weights are Newton's from the start, from the optimum of a random sample if there
+    are many rows, and so are ``few_rows`` rows, where its moves cost less than epochs. With l2 rows
+    fewer than features are given to it in their own coordinates, and very few to either. More
+    features than its metric takes are left to dual ascent.
     """
 
     def __init__(
@@ -49,12 +57,24 @@ class OptimumFit:
     ) -> None:
         self._tol = tol or _TOL
         self._penalty, self._fit_intercept = penalty, fit_intercept
+        self._dtype = data.X.dtype
         self._state, self._data = state, _canonical(data)
+        self._space: RowSpace | None = None
         self._n_classes = params.coef.shape[1]
         params = self._begin(params)
-        cost = _MOVE_COST + _METRIC_COST * data.X.shape[1] ** 2 / len(data.rows)
+        one_batch = len(data.rows) <= few_rows
+        if one_batch:
+            self._data = _distinct(self._data, rounded=params.coef.size > _FEW_WEIGHTS)
+        l2_alone = bool(penalty.l2) and not penalty.l1
+        n, d = len(self._data.rows), data.X.shape[1]
+        self._may_reduce = l2_alone and n < d and n * d <= _HELD_ENTRIES
+        if self._may_reduce and n <= max(_FEW_ROWS * self._n_classes, _FEWEST_ROWS):
+            params = self._reduced(params)
+            d = len(params.coef)
+        width = n if self._may_reduce else d
+        cost = _MOVE_COST + _METRIC_COST * width**3 / (n * d)
         self._wait = min(round(cost), _LONGEST_WAIT)
-        self._may_hand_over = data.X.shape[1] <= FULL_WIDTH
+        self._may_hand_over = width <= FULL_WIDTH
         self._t = 0  # updates of an engine before this one
         self._balanced_at = -1
         self._at_rest, self._lowest = 0, np.inf  # epochs without a fall of the objective
@@ -63,10 +83,9 @@ class OptimumFit:
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
         self._before, self._closer = np.inf, 0  # objective; epochs made for a closer bound
         self._engine: DualAscent | Newton
-        if len(data.rows) <= few_rows:
-            self._engine = self._newton(params)
-        elif params.coef.size <= _FEW_WEIGHTS:
-            self._engine = self._newton(params, from_sample=True)
+        cheap = d + d * d / n <= _NARROW or not l2_alone
+        if params.coef.size <= _FEW_WEIGHTS or (one_batch and cheap):
+            self._engine = self._newton(params, from_sample=not one_batch)
         else:
             self._engine = self._dual_ascent(params)
 
@@ -85,6 +104,12 @@ class OptimumFit:
         if np.log(len(params.intercept)) < F:
             return Parameters(np.zeros_like(params.coef), np.zeros_like(params.intercept))
         return params
+
+    def _reduced(self, params: Parameters) -> Parameters:
+        """Go on in the rows' own coordinates."""
+        self._space, self._data = RowSpace.of(self._data, self._fit_intercept)
+        self._may_reduce = False
+        return self._space.into(params)
 
     def _dual_ascent(self, params: Parameters) -> DualAscent:
         data = self._data
@@ -116,6 +141,8 @@ class OptimumFit:
             self._t += self._engine.t
             self._doubted, self._times_estimate = False, 1.0
             del self._engine  # the memory of both would be too much
+            if self._may_reduce:
+                params = self._reduced(params)
             self._engine = self._newton(params)
         self._before = self.objective
         self._engine.epoch()
@@ -209,15 +236,16 @@ class OptimumFit:
         return False
 
     def parameters(self) -> Parameters:
-        return self._engine.parameters()
+        params = self._engine.parameters()
+        return params if self._space is None else self._space.back(params, self._dtype)
 
     def kept(self) -> tuple[Parameters, State]:
-        return self._engine.parameters(), replace(self._state, t=self.t)
+        return self.parameters(), replace(self._state, t=self.t)
 
     def finished(self) -> tuple[Parameters, State]:
         self._engine.parameters()
         self._balance()
-        return self._or_shares(self._engine.parameters()), replace(self._state, t=self.t)
+        return self._or_shares(self.parameters()), replace(self._state, t=self.t)
 
     def _balance(self) -> None:
         """Give every class its share by the intercepts, once after an epoch."""
@@ -253,6 +281,33 @@ class OptimumFit:
         intercept -= intercept.mean()
         dtype = params.coef.dtype
         return Parameters(np.zeros_like(params.coef), intercept.astype(dtype))
+
+
+def _distinct(data: Rows, rounded: bool) -> Rows:
+    """The same rows in an order of their own, those that are equal as one with their weights' sum.
+
+    So neither the order in which they were given nor repetitions in the place of weights matter:
+    not to a bit if these are rounded, of which dual ascent would make many digits.
+    """
+    X, y = data.X[data.rows], data.y[data.rows]
+    if data.dense:
+        contents = [(row.tobytes(), label) for row, label in zip(X, y.tolist(), strict=True)]
+    else:
+        ends = X.indptr.tolist()
+        contents = [
+            (X.indices[a:b].tobytes() + X.data[a:b].tobytes(), label)
+            for a, b, label in zip(ends[:-1], ends[1:], y.tolist(), strict=True)
+        ]
+    first: dict[tuple[bytes, int], int] = {}
+    same = [first.setdefault(content, i) for i, content in enumerate(contents)]
+    rows = np.array([first[content] for content in sorted(first)])
+    weight = np.bincount(same, data.weight[data.rows])[rows]
+    weight /= weight.mean()
+    if rounded:
+        mantissa, exponent = np.frexp(weight)
+        weight = np.ldexp(np.round(mantissa, _DIGITS), exponent)
+    whole = np.arange(len(rows))
+    return replace(data, X=X[rows], y=y[rows], weight=weight.astype(X.dtype), rows=whole)
 
 
 def _canonical(data: Rows) -> Rows:

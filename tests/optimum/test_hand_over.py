@@ -16,6 +16,7 @@ from sklearn.utils import compute_sample_weight
 from skl_softmax import SoftmaxSGDClassifier
 from skl_softmax._optimum import OptimumFit
 from skl_softmax._optimum._dual import DualAscent
+from skl_softmax._optimum._metric import Curvature
 from skl_softmax._optimum._newton import Newton
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
@@ -349,23 +350,91 @@ def test_same_seed_same_fit(text):
 # --- which engine
 
 
-def engine_of(X, y, l2=1e-3):
+def engine_of(X, y, l2=1e-3, penalty=None):
     """The engine that fit would use."""
     n, d = X.shape
     data = Rows(X, y, np.ones(n), np.arange(n))
     k = int(y.max()) + 1
     start, state = Parameters(np.zeros((d, k)), np.zeros(k)), State(np.random.RandomState(0))
-    return OptimumFit(Penalty(l2=l2), True, 256, start, state, data, 1e-3)
+    return OptimumFit(penalty or Penalty(l2=l2), True, 256, start, state, data, 1e-3)
 
 
 @CONTAINERS
 def test_one_batch_is_deterministic(container):
-    """Rows that fit into one batch are fitted by Newton's method alone."""
+    """Rows that fit into one batch and have few features are fitted by Newton's method alone."""
     X, y = load_iris(return_X_y=True)
 
     engine = engine_of(container(X), y)
 
     assert isinstance(engine._engine, Newton)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "n_classes", "penalty", "first"),
+    [
+        (60, 20, 10, Penalty(l2=1e-3), Newton),  # its metrics cost little
+        (160, 384, 20, Penalty(l2=1e-3), DualAscent),
+        (160, 384, 20, Penalty(l1=1e-3), Newton),
+        (160, 384, 20, Penalty(), Newton),
+        (10, 3000, 2, Penalty(l2=1e-3), Newton),  # of 20 weights in the rows' own coordinates
+        (300, 400, 10, Penalty(l2=1e-3), DualAscent),  # more than one batch
+        (300, 8, 10, Penalty(l2=1e-3), Newton),  # few weights
+    ],
+)
+@CONTAINERS
+def test_first_engine_goes_by_cost(container, n, d, n_classes, penalty, first):
+    """Newton's method begins where its metrics are cheap, or where dual ascent has no bound."""
+    X = np.random.default_rng(0).standard_normal((n, d))
+
+    engine = engine_of(container(X), np.arange(n) % n_classes, penalty=penalty)
+
+    assert type(engine._engine) is first
+    assert (engine._space is not None) == (n == 10)
+
+
+@CONTAINERS
+def test_rows_fewer_than_features_are_given_in_their_own_coordinates(container, monkeypatch):
+    """Where dual ascent has become slow: no metric is wider than there are rows."""
+    rng = np.random.default_rng(0)
+    n, d = 60, 400
+    X = rng.standard_normal((n, d)) * np.exp(4 * rng.standard_normal(d))
+    y = np.arange(n) % 5
+    model = SoftmaxSGDClassifier(alpha=1e-5, tol=1e-8)
+    best = theirs_at(X / 1e4, y, 1e-5 * 1e8)  # the same weights, times 1e4
+    widths = []
+    build = Curvature.of_classes
+    monkeypatch.setattr(
+        Curvature, "of_classes", lambda *args: widths.append(args[0].rows.d) or build(*args)
+    )
+
+    model.fit(container(X), y)
+
+    assert set(widths) == {n - 1}
+    best.coef_ /= 1e4
+    assert objective(model, X, y, 1e-5) <= objective(best, X, y, 1e-5) * (1 + 1e-7)
+
+
+@pytest.mark.parametrize("n_classes", [8, 40])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@CONTAINERS
+def test_one_batch_has_no_order(container, dtype, n_classes):
+    """Nor do repeated rows differ from rows of their weight; with 40 classes they are reduced."""
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % n_classes
+    X = rng.standard_normal((n_classes, 120))[y] + rng.standard_normal((80, 120))
+    X, times = X.astype(dtype), rng.integers(1, 4, size=80)
+    order = rng.permutation(times.sum())
+    repeated, labels = np.repeat(X, times, axis=0)[order], np.repeat(y, times)[order]
+    engine = engine_of(container(X), y)
+    assert type(engine._engine) is DualAscent
+    assert (engine._space is None) == (n_classes == 8)
+
+    one = SoftmaxSGDClassifier(alpha=1e-3, random_state=0).fit(container(X), y, times)
+    two = SoftmaxSGDClassifier(alpha=1e-3, random_state=0).fit(container(repeated), labels)
+
+    scale = np.abs(one.coef_).max()
+    assert_allclose(one.coef_, two.coef_, atol=1e-7 if dtype == np.float64 else 1e-5 * scale)
+    assert one.n_iter_ == two.n_iter_
 
 
 @CONTAINERS
