@@ -20,6 +20,7 @@ from skl_softmax._state import State
 
 _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
 _MOVE_COST, _METRIC_COST = 2.0, 0.5  # of a move, in epochs of dual ascent: 2 + .5 d^2 / n
+_PRODUCTS_COST = 12.0  # with one metric for all classes: more products
 _LONGEST_WAIT = 50  # epochs for which none is made, whatever it costs
 _PERFECT = 1e-3  # times tol: an objective with no more to gain
 _CLOSE = 0.1  # times tol: a gap that need not be close to the true one
@@ -62,17 +63,19 @@ class OptimumFit:
         self._space: RowSpace | None = None
         self._n_classes = params.coef.shape[1]
         params = self._begin(params)
-        one_batch = len(data.rows) <= few_rows
+        one_batch, l2_alone = len(data.rows) <= few_rows, bool(penalty.l2) and not penalty.l1
         if one_batch:
-            self._data = _distinct(self._data, rounded=params.coef.size > _FEW_WEIGHTS)
-        l2_alone = bool(penalty.l2) and not penalty.l1
+            rounded = l2_alone and params.coef.size > _FEW_WEIGHTS
+            self._data = _distinct(self._data, rounded)
         n, d = len(self._data.rows), data.X.shape[1]
         self._may_reduce = l2_alone and n < d and n * d <= _HELD_ENTRIES
         if self._may_reduce and n <= max(_FEW_ROWS * self._n_classes, _FEWEST_ROWS):
             params = self._reduced(params)
             d = len(params.coef)
         width = n if self._may_reduce else d
-        cost = _MOVE_COST + _METRIC_COST * width**3 / (n * d)
+        metric = width**3 / (n * d)
+        of_all = width**2 * (width + n) / (4 * n * d * self._n_classes)
+        cost = min(_MOVE_COST + _METRIC_COST * metric, _PRODUCTS_COST + of_all)
         self._wait = min(round(cost), _LONGEST_WAIT)
         self._may_hand_over = width <= FULL_WIDTH
         self._t = 0  # updates of an engine before this one

@@ -34,7 +34,7 @@ _GRAM_COST = 1e10  # n d^2 up to which all rows enter: some tenths of a second
 # to a bound of the gap: of elec2, 6 x 2, one matrix in place of 3 products.
 _FEW_ENTRIES = 8  # of all matrices, beside those of the weights
 # One metric for all classes, of their mean curvature, where K of d^3 operations would cost more
-# than the products that they save, about ten of 4 n d K, or would take a GB.
+# than the products that they mostly save, about ten of 4 n d K, or would take a GB.
 _DEAR, _MOST_ENTRIES = 40, 1 << 28
 _SPARE = 16  # a sample of 16 d rows has all eigenvalues of C to within (1 +- 1/4)^2
 _SPARE_OF_CLASS = 5  # the same for a class; CG corrects the rest
@@ -89,8 +89,20 @@ class Curvature:
         self.of_all_rows = d * (1 if n_classes == 2 else n_classes) <= _FEW_ENTRIES * n_classes
         dear = d * d > _DEAR * rows.n or n_classes * d * d > _MOST_ENTRIES
         self.one_for_all = n_classes > 2 and dear and self.full
-        self.n_blocks = 1 if n_classes == 2 or self.one_for_all else n_classes
         self._held: Floats | None = None  # the rows, where one block has them all
+
+    @property
+    def n_blocks(self) -> int:
+        """Of classes, or one where two are the same, or for all."""
+        return 1 if self.n_classes == 2 or self.one_for_all else self.n_classes
+
+    def afford(self, products: int) -> bool:
+        """Whether so many products with the Hessian have now cost what a metric a class would."""
+        rows, d = self.rows, self.rows.d
+        paid = 4 * rows.n * products >= d * (d + rows.n)
+        changes = self.one_for_all and paid and self.n_classes * d * d <= _MOST_ENTRIES
+        self.one_for_all = self.one_for_all and not changes
+        return changes
 
     @cached_property
     def C(self) -> Floats:

@@ -86,6 +86,7 @@ class Newton:
         self._metric: Metric | None = None
         self._products = 0  # with the Hessian since the metric was built
         self._products_before = 0  # the same before the last move
+        self._all_products = 0
         self._at_zero = not start.coef.any()
         untouched = self._at_zero and not start.intercept.any()
         may_sample = from_sample and untouched and rows.n >= 4 * _SAMPLE
@@ -227,6 +228,9 @@ class Newton:
         self._products_before = self._products
         move = newton(self._objective, before, system)
         self._products += move.products
+        self._all_products += move.products
+        if self._curvature.afford(self._all_products):
+            self._metric = None
         self._near = bool(move.gained < _NEAR * before.F and move.length == 1)
         self._foretold = move.foretold if self._bounded else None
         self._point = move.point

@@ -67,6 +67,23 @@ def test_one_metric_for_all_classes_where_more_are_dear(n, d, n_blocks):
     np.testing.assert_allclose(np.tril(sum(blocks)) / n_blocks, np.tril(expected), atol=1e-12)
 
 
+def test_products_pay_for_a_metric_of_each_class():
+    """Once as many were made as would have cost the same, unless they would take a GB."""
+    X = np.random.default_rng(0).standard_normal((40, 60))
+    rows = centred(X, np.arange(40) % 6, np.ones(40))
+    curvature, huge = (
+        Curvature(rows, K, 0.1, True, np.random.RandomState(0)) for K in (6, 1 << 17)
+    )
+    enough = 60 * (60 + 40) // (4 * 40) + 1
+
+    changed = [curvature.afford(products) for products in (0, enough - 1, enough, enough + 1)]
+
+    assert changed == [False, False, True, False]
+    assert curvature.n_blocks == 6
+    assert not huge.afford(10**9)
+    assert huge.n_blocks == 1
+
+
 def test_bound_is_above_the_hessian():
     """The inverse of Bohning's metric is never less curved than the loss."""
     X, y, weight = uneven_rows()
