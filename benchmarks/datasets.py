@@ -8,6 +8,8 @@ stored one, though not always in the same order.
 A data folder holds, for each set, ``<name>/<name>.npz`` with X, y and perhaps X_test and y_test;
 or, if sparse, ``<name>_tfidf_train.npz`` and ``<name>_tfidf_test.npz`` (`scipy.sparse.save_npz`)
 beside a ``<name>_y.npz`` with y and y_test.
+
+Embeddings are made from the two sets of text, and a few sets by chance: `EMBEDDINGS`, `GENERATED`.
 """
 
 import os
@@ -18,9 +20,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import sklearn.datasets
+from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, normalize
 
 BUNDLED = ("iris", "wine", "digits", "breast_cancer")
 VARIABLE = "SKL_SOFTMAX_DATA"
@@ -43,6 +46,10 @@ def load(name: str) -> Data:
         raise ValueError(f"name must be one of {', '.join(NAMES)}; got {name!r}.")
     if name in BUNDLED:
         return _bundled(name)
+    if name in EMBEDDINGS:
+        return _embedded(*EMBEDDINGS[name])
+    if name in GENERATED:
+        return _generated(*GENERATED[name])
     for folder in (os.environ.get(VARIABLE), BESIDE_CHECKOUT):
         if folder and (Path(folder) / name).is_dir():
             parts = _stored(Path(folder) / name)
@@ -97,6 +104,29 @@ def _bundled(name):
         X.astype(np.float32), y, test_size=0.25, stratify=y, random_state=0
     )
     return Data(X, y, X_test, y_test)
+
+
+def _embedded(text, rows_a_class):
+    """Rows of length 1 in the 384 first singular directions; the first so many of each class."""
+    data = load(text)
+    svd = TruncatedSVD(384, random_state=0).fit(data.X)
+    X, X_test = (
+        normalize(svd.transform(rows)).astype(np.float32) for rows in (data.X, data.X_test)
+    )
+    order = np.argsort(data.y, kind="stable")
+    rank = np.empty(len(order), int)
+    rank[order] = np.arange(len(order)) - np.searchsorted(data.y[order], data.y[order])
+    few = np.flatnonzero(rank < (rows_a_class or len(order)))
+    return Data(X[few], data.y[few], X_test, data.y_test)
+
+
+def _generated(n_samples, n_features, n_classes, sigma):
+    """Rows of length 1 around the mean of their class, columns in units of ``e^(sigma normal)``."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n_samples) % n_classes
+    means = rng.standard_normal((n_classes, n_features))
+    X = normalize(means[y] + rng.standard_normal((n_samples, n_features)))
+    return Data((X * np.exp(sigma * rng.standard_normal(n_features))).astype(np.float32), y)
 
 
 def _stored(folder):
@@ -160,4 +190,15 @@ FETCHERS = {
     "20newsgroups": _fetch_20newsgroups,  # text, CSR: 11314 x 56436, 20 classes; grouped by class
     "clinc150": _fetch_clinc150,  # short text, CSR: 18000 x 3056, 150 classes; grouped by class
 }
-NAMES = (*BUNDLED, *FETCHERS)
+EMBEDDINGS = {  # the text, and how many rows of each class; None: all
+    "20newsgroups_384": ("20newsgroups", None),
+    "clinc150_384": ("clinc150", None),
+    "20newsgroups_384_eight": ("20newsgroups", 8),
+    "clinc150_384_eight": ("clinc150", 8),
+}
+GENERATED = {  # rows, features, classes, how unlike the units of the columns are
+    "eight_a_class": (160, 384, 20, 0.0),
+    "two_a_class": (250, 1500, 125, 0.0),
+    "unlike_columns": (6000, 768, 300, 1.0),
+}
+NAMES = (*BUNDLED, *FETCHERS, *EMBEDDINGS, *GENERATED)
