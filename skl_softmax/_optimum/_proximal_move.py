@@ -174,6 +174,7 @@ class ProximalNewton:
             P = point.residual[block].astype(dtype) / s[:, None]
             P[np.arange(len(P)), rows.y[block]] += 1
             np.clip(P, 0, 1, out=P)
+            P /= P.sum(axis=1, keepdims=True)  # or a float's rounding would leave H indefinite
             M = np.empty((len(P), size), dtype, order="F")
             for k in held:
                 if len(at[k]) == 0:

@@ -65,6 +65,22 @@ def violation(params, X, y, l1, l2=0.0, weight=None, fit_intercept=True):
     return max(breach, abs(R.sum(axis=0)).max() if fit_intercept else 0.0)
 
 
+def test_hessian_of_float32_rows_is_semidefinite():
+    """Probabilities whose sum is 1 to a float only made it indefinite, and factors fail."""
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 5
+    X = (rng.standard_normal((5, 300))[y] + rng.standard_normal((300, 300))).astype(np.float32)
+    found = engine(X, y, l1=1e-4)
+    point = found._objective.at(0.1 * rng.standard_normal((300, 5)), np.zeros(5))
+    features, classes = (a.ravel() for a in np.meshgrid(np.arange(300), np.arange(5)))
+
+    H = found._proximal._hessian(point, features, classes)
+
+    values = np.linalg.eigvalsh(H)
+    assert len(H) == 1505
+    assert values[0] > -1e-14 * len(H) * values[-1]
+
+
 @pytest.mark.thinned("name", "ratio")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("ratio", [1.0, 0.15])
