@@ -429,6 +429,26 @@ def test_few_rows_and_many_columns(container, dtype, alpha, n, d, n_classes, sig
     assert model.n_iter_ < 100
 
 
+@pytest.mark.parametrize(("n", "d", "n_classes"), [(40, 90, 3), (60, 150, 2), (36, 300, 4)])
+@pytest.mark.parametrize("alpha", [1e-4, 1e-7])
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+@CONTAINERS
+def test_smooth_columns_and_l1(container, penalty, alpha, n, d, n_classes):
+    """Spectra: l1 has as few weights as rows determine."""
+    rng = np.random.default_rng(13)
+    centres, widths = rng.random(6), 0.03 + 0.1 * rng.random(6)
+    bumps = np.exp(-0.5 * ((np.linspace(0, 1, d) - centres[:, None]) / widths[:, None]) ** 2)
+    amounts = rng.gamma(2, 1, (n, 6))
+    y = noisy_labels(amounts, n_classes, rng)
+    y[:n_classes] = np.arange(n_classes)
+    X = amounts @ bumps + 0.002 * rng.standard_normal((n, d)) + 0.5
+
+    model = kept(problem(container(X), y, penalty, alpha))
+
+    if penalty == "l1":
+        assert np.count_nonzero(model.coef_) <= n * (n_classes - 1)
+
+
 TINY = np.array(
     [[1, 0.9, 0.8, 0, 0], [1, 0.84, 0.98, 0, 0], [0, 0, 0, 0.79, 1], [0, 0, 0, 0.91, 0.95]]
 )

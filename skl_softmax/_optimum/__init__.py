@@ -8,8 +8,8 @@ takes over (`_newton`); rows fewer than features have small coordinates of their
 There all rows, seen through their mean (`_centred_rows`), give scores, residuals and a gradient,
 and some of them the curvature of each class (`_metric`). A move follows: conjugate gradients and a
 line search (`_newton_move`) or, where l1 asks for exact zeros, a model minimised on a working set
-(`_proximal_move`). How well the models foretell what the moves gain says how far the optimum is.
-`_kernels` has the compiled loops of both.
+(`_proximal_move`) or, on few rows, a barrier (`_interior_point`). How well the models foretell what
+the moves gain says how far the optimum is. `_kernels` has the compiled loops of both.
 """
 
 from skl_softmax._optimum._hand_over import OptimumFit

@@ -213,6 +213,9 @@ class DualAscent:
         found: Floats = self._mean.astype(np.float64) @ coef
         return found
 
+    def finish(self) -> None:
+        """Nothing that is worth doing once, at the end."""
+
     def know(self, F: float) -> None:
         """The objective of a better point than any found here."""
         self.gap = max(F - (self.objective - self.gap), float(np.spacing(F)))

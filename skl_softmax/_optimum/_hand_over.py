@@ -243,9 +243,11 @@ class OptimumFit:
         return params if self._space is None else self._space.back(params, self._dtype)
 
     def kept(self) -> tuple[Parameters, State]:
+        self._engine.finish()
         return self.parameters(), replace(self._state, t=self.t)
 
     def finished(self) -> tuple[Parameters, State]:
+        self._engine.finish()
         self._engine.parameters()
         self._balance()
         return self._or_shares(self.parameters()), replace(self._state, t=self.t)

@@ -172,6 +172,12 @@ class Newton:
         b -= b.mean()  # which the softmax does not see
         return Parameters(W.astype(self._dtype, order="C"), b.astype(self._dtype))
 
+    def finish(self) -> None:
+        """What is worth doing once, at the end."""
+        if self._proximal is not None:
+            self._point = self._proximal.finished(self._point)
+            self._certify()
+
     def balance(self, share: Floats) -> None:
         """Give every class its share of the probability, by the intercepts alone."""
         point = self._point

@@ -15,6 +15,9 @@ Where the working set would be too large, a move takes a random part of it, and 
 Newton-CG step (`_newton_move.solve`) on the whole support with its signs held, in the metric of the
 classes' own curvature (`_metric`) on that support.
 
+Where the working set is larger than rows times classes, and these are few, a barrier move is sooner
+(`_interior_point`).
+
 Last, what the softmax does not see: a shift of a feature's weights, the same for all classes, to
 the least penalty, which is a median.
 
@@ -31,6 +34,7 @@ from scipy.linalg import LinAlgError, blas, cho_factor, cho_solve
 
 from skl_softmax._optimum import _kernels
 from skl_softmax._optimum._certificate import duality_gap
+from skl_softmax._optimum._interior_point import InteriorPoint, affordable
 from skl_softmax._optimum._metric import Curvature
 from skl_softmax._optimum._newton_move import Objective, Point, System, shorter, solve
 from skl_softmax._softmax import Codes, Floats
@@ -81,10 +85,17 @@ class ProximalNewton:
         self._gained = 0.0  # by the last moves on parts of the working set, the older the less
         self._blocks: list[tuple[Floats, Floats, float]] = []
         self._built_at = np.inf  # F there
+        self._interior: InteriorPoint | None = None
 
     def move(self, point: Point) -> tuple[Point, float]:
         """One move; the new point and a bound of its gap."""
+        if self._interior is not None:
+            return self._interior.move(point)
         features, classes, share = self._working_set(point)
+        n, K = point.residual.shape
+        if len(features) / share >= n * K and affordable(n, len(point.W), K):
+            self._interior = InteriorPoint(self.objective, self._scale, point)
+            return self._interior.move(point)
         precise = self._near
         step = self._step(point, features, classes, precise)
         new, t, slope, U = self._line(point, step)
@@ -103,6 +114,10 @@ class ProximalNewton:
             gained = point.F - new.F
         self._near = gained < _NEAR * point.F
         return new, gap
+
+    def finished(self, point: Point) -> Point:
+        """The point with its zeros, where moves have none."""
+        return point if self._interior is None else self._interior.finished(point)
 
     def _gap(self, point: Point, new: Point, U: Floats) -> float:
         """By the predictions of the full step's model, also where a shorter one was taken."""
