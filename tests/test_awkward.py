@@ -45,12 +45,18 @@ def test_few_fits_warn(seeds):
     assert len(warned) <= len(seeds) / 50, "\n" + "\n".join(map(awkward.line, warned))
 
 
+@pytest.mark.xfail(reason="one bound in a hundred and fifty is looser", strict=True)
 @ALL
 def test_bounds_are_close(seeds):
-    """A `gap_` that is a bound is at most five times the true gap, or a tenth of `tol`.
+    """A `gap_` that is a bound is at most five times the true gap, or a tenth of `tol`."""
+    loose = [seed for seed in seeds if awkward.outcome(seed).loose]
 
-    But for one in a hundred, where the estimate that decides on another epoch is too large.
-    """
+    assert not loose, "\n" + "\n".join(map(awkward.line, loose))
+
+
+@ALL
+def test_few_bounds_are_loose(seeds):
+    """One in a hundred at most, where the estimate that decides on another epoch is too large."""
     loose = [seed for seed in seeds if awkward.outcome(seed).loose]
 
     assert len(loose) <= len(seeds) / 100, "\n" + "\n".join(map(awkward.line, loose))

@@ -19,10 +19,10 @@ that has as few weights as rows determine, with the same scores and no larger no
 """
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr
+from scipy.linalg import cho_solve, qr
 
 from skl_softmax._optimum._certificate import duality_gap
-from skl_softmax._optimum._newton_move import Objective, Point
+from skl_softmax._optimum._newton_move import Objective, Point, raised_cholesky
 from skl_softmax._softmax import Floats
 
 _FIRST, _LEAST = 0.1, 1e-12  # of F: what the smoothing may cost at first, and at last
@@ -31,7 +31,6 @@ _CENTRED = 0.3  # of what the smoothing costs, that a step still promises before
 _ROUNDING = 1e-12  # of F
 _NO_PIVOT = 1e-11  # of the largest: what is left of a column that others span
 _RIDGE = 1e-9  # of the intercepts, one shift of which has no curvature
-_RAISED = 1e-15  # what a unit diagonal is raised by, at first
 _REFINED = 1  # times that a solution is refined: theta spans ten decimal powers and more
 _SHORTEST, _ARMIJO = 1e-8, 1e-4
 _MOST_SYSTEM = 1500  # n K: 1e9 operations a step
@@ -54,12 +53,12 @@ class InteriorPoint:
         self._s = rows.weight.astype(np.float64)[:, None] / rows.n
         self._l1 = objective.penalty.l1 * self._scale * np.ones(point.W.shape[1])
         self._l2 = objective.penalty.l2 * self._scale**2
-        self._W, self._b = point.W / self._scale, point.b.copy()
+        self._here, self._W = point, point.W / self._scale
         self._mu = _FIRST * point.F / (2 * point.W.size)
 
     def move(self, point: Point) -> tuple[Point, float]:
         """A step; the better of the point given and of where it led, and a bound of its gap."""
-        here = self._point(self._W, self._b)
+        here = self._here
         c = self._mu / self._l1
         root = np.sqrt(c * c + self._W**2)
         s = c + root
@@ -75,10 +74,11 @@ class InteriorPoint:
         while t > _SHORTEST:
             found = self._smoothed(here.scores + t * U, self._W + t * D)
             if found <= value - _ARMIJO * t * promised:
-                self._W, self._b = self._W + t * D, self._b + t * e
+                self._W = self._W + t * D
+                self._here = self._point(self._W, here.b + t * e)
                 break
             t /= 2
-        there = self._point(self._W, self._b)
+        there = self._here
         foretold = here.foretells(there, U.astype(here.scores.dtype))
         gap = duality_gap(self.objective.rows, self.objective.penalty, foretold)
         if promised <= _CENTRED * 2 * self._mu * self._W.size or t <= _SHORTEST:
@@ -111,10 +111,7 @@ class InteriorPoint:
         """``(H + theta)^-1 (G, g)``, by Woodbury's identity, refined."""
         X, rows = self._X, self.objective.rows
         n, K = here.residual.shape
-        P = here.residual.astype(np.float64) / rows.weight.astype(np.float64)[:, None]
-        P[np.arange(n), rows.y] += 1
-        P = np.clip(P, 0, 1)
-        P /= P.sum(axis=1, keepdims=True)
+        P = here.probabilities(slice(0, n))
         root = np.sqrt(self._s * P)
         free = 1 / _RIDGE if rows.fit_intercept else 0.0
         B = root[:, :, None] * np.eye(K) - P[:, :, None] * root[:, None, :]
@@ -133,7 +130,7 @@ class InteriorPoint:
         unit = 1 / np.sqrt(np.diagonal(system))
         system *= unit
         system *= unit[:, None]
-        factor = _factor(system)
+        factor = raised_cholesky(system)
         unit = unit.reshape(n, K)
 
         def solve(G: Floats, g: Floats) -> tuple[Floats, Floats]:
@@ -150,19 +147,6 @@ class InteriorPoint:
             more, more_e = solve(G - X.T @ U - theta * D, g - U.sum(axis=0) - e / max(free, 1e-300))
             D, e = D + more, e + (more_e if rows.fit_intercept else 0)
         return D, e
-
-
-def _factor(A: Floats) -> tuple[Floats, bool]:
-    """Cholesky's of a unit diagonal, which is raised until it succeeds; in place."""
-    extra = 0.0
-    while True:
-        A[np.diag_indices(len(A))] = 1 + extra
-        try:
-            found: tuple[Floats, bool] = cho_factor(A, lower=True, check_finite=False)
-        except LinAlgError:
-            extra = 10 * extra or _RAISED
-        else:
-            return found
 
 
 def basic(X: Floats, W: Floats, cost: Floats) -> Floats:

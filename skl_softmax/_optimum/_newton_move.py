@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import LinAlgError, cho_factor
 
 from skl_softmax._kernels import residual
 from skl_softmax._optimum._centred_rows import CentredRows
@@ -31,6 +32,7 @@ _MAX_TRIALS = 30
 _MOST_DAMPED = 0.1  # share of a promise that the damping may have taken for it to be believed
 _MOST_DAMPED_AT_REST = 0.5  # the same where no step gained anything: at the optimum, to rounding
 _LONGER = (1.5, 2.0, 3.0, 4.0)  # lengths tried where a full step gained more than it promised
+_RAISED = 1e-15  # what a unit diagonal is raised by, at first
 _MORE = 1.3  # by this factor; with 1, raw digits took 13 to 19 moves in place of 12 to 14
 
 
@@ -60,6 +62,15 @@ class Point:
     def g(self) -> Floats:
         """And in b."""
         return self._gradient[1]
+
+    def probabilities(self, block: slice) -> Floats:
+        """Those of some rows, in float64; of sum 1 to its rounding, for a Hessian that is one."""
+        rows = self.rows
+        P = self.residual[block] / rows.weight[block].astype(np.float64)[:, None]
+        P[np.arange(len(P)), rows.y[block]] += 1
+        np.clip(P, 0, 1, out=P)
+        P /= P.sum(axis=1, keepdims=True)
+        return P
 
     def foretells(self, new: "Point", U: Floats) -> Foretold:
         """What a model made here says of the residuals where the scores change by U, at ``new``.
@@ -223,3 +234,16 @@ def solve(
         before, energy = energy, float(np.vdot(R, Y) + c @ z)
         V, v = Y + energy / before * V, z + energy / before * v
     return D, e, promised, 0.5 * energy, products
+
+
+def raised_cholesky(A: Floats) -> tuple[Floats, bool]:
+    """The factor of a matrix of unit diagonal, which is raised in place until there is one."""
+    extra = 0.0
+    while True:
+        A[np.diag_indices(len(A))] = 1 + extra
+        try:
+            found: tuple[Floats, bool] = cho_factor(A, lower=True, check_finite=False)
+        except LinAlgError:
+            extra = 10 * extra or _RAISED
+        else:
+            return found

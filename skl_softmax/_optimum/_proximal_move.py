@@ -30,13 +30,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import LinAlgError, blas, cho_factor, cho_solve
+from scipy.linalg import blas, cho_factor, cho_solve
 
 from skl_softmax._optimum import _kernels
 from skl_softmax._optimum._certificate import duality_gap
 from skl_softmax._optimum._interior_point import InteriorPoint, affordable
 from skl_softmax._optimum._metric import Curvature
-from skl_softmax._optimum._newton_move import Objective, Point, System, shorter, solve
+from skl_softmax._optimum._newton_move import (
+    Objective,
+    Point,
+    System,
+    raised_cholesky,
+    shorter,
+    solve,
+)
 from skl_softmax._softmax import Codes, Floats
 
 _FIRST_DAMPING = 1e-3  # of columns of deviation 1; divided or multiplied by 4 from there on
@@ -186,10 +193,7 @@ class ProximalNewton:
             B = rows.centred(block).astype(dtype, copy=False)
             B *= scale
             s = rows.weight[block].astype(dtype)
-            P = point.residual[block].astype(dtype) / s[:, None]
-            P[np.arange(len(P)), rows.y[block]] += 1
-            np.clip(P, 0, 1, out=P)
-            P /= P.sum(axis=1, keepdims=True)  # or a float's rounding would leave H indefinite
+            P = point.probabilities(block).astype(dtype, copy=False)
             M = np.empty((len(P), size), dtype, order="F")
             for k in held:
                 if len(at[k]) == 0:
@@ -357,16 +361,8 @@ def _moves(H: Floats, reach: Floats, w: Floats, g: Floats, S: Codes, new: Floats
 def _solved(A: Floats, b: Floats) -> Floats:
     """``A^-1 b`` by Cholesky of unit diagonal; the unit raised until it succeeds."""
     unit = 1 / np.sqrt(np.diagonal(A))
-    A = A * unit * unit[:, None]
-    extra = 0.0
-    while True:
-        A[np.diag_indices(len(A))] = 1 + extra
-        try:
-            factor = cho_factor(A, lower=True)
-        except LinAlgError:
-            extra = 10 * extra or _RIDGE[A.dtype]
-        else:
-            return np.asarray(unit * cho_solve(factor, unit * b))
+    factor = raised_cholesky(A * unit * unit[:, None])
+    return np.asarray(unit * cho_solve(factor, unit * b))
 
 
 def _hold_shifts(H: Floats, features: Codes, classes: Codes, n_classes: int) -> None:
