@@ -26,6 +26,18 @@ cdef extern from *:
     """
     void prefetch "skl_softmax_prefetch"(const void *address) noexcept nogil
 
+# The return type of functions that glibc picks at load time in a version for CPUs with AVX2 or for
+# all others, each with what is inlined into it.
+cdef extern from *:
+    """
+    #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && __GNUC__ >= 12
+    #define skl_softmax_cloned __attribute__((target_clones("arch=x86-64-v3", "default"))) void
+    #else
+    #define skl_softmax_cloned void
+    #endif
+    """
+    ctypedef void for_every_cpu "skl_softmax_cloned"
+
 # Polynomials without a branch, which compilers turn into code for whole vectors of classes as they
 # cannot do with expf and logf. The coefficients are least-squares fits of the relative error at
 # Chebyshev nodes: 2^f on [-1/2, 1/2] to 2e-9, log(1 + f) on [sqrt(1/2), sqrt(2)] - 1 to 3e-8.
@@ -37,8 +49,8 @@ cdef extern from *:
     #include <string.h>
     static inline float skl_softmax_exp(float x) {
         float t = (x < -80.0f ? -80.0f : x) * 1.44269504f, f, power;
-        int32_t whole = (int32_t)(t - 0.5f), bits = (whole + 127) * (1 << 23);
-        f = t - (float)whole;
+        int32_t bits = ((int32_t)(t - 0.5f) + 127) * (1 << 23);
+        f = t - (float)((bits >> 23) - 127); /* else a rounding, which is no value to choose */
         memcpy(&power, &bits, 4);
         power *= (1.0f + f * (0.693147206f + f * (0.240226485f + f * (0.0555032904f
             + f * (0.00961837325f + f * (0.00133998483f + f * 0.000153707048f))))));

@@ -13,6 +13,7 @@ has not the types that were picked is refused as it is passed on.
 
 from cython cimport floating
 from libc.math cimport exp, log1p
+from libc.stdint cimport int32_t
 
 cdef extern from "_dense_rows.h" nogil:
     void rows_scores_float(
@@ -58,8 +59,8 @@ cdef enum:
     CHUNK = 64  # rows whose numbers are in registers and the nearest cache
 
 
-cdef double two_class_residual(
-    floating[:, ::1] scores, const Py_ssize_t[::1] y, const floating[::1] weight
+cdef for_every_cpu two_class_residual(
+    floating[:, ::1] scores, const Py_ssize_t[::1] y, const floating[::1] weight, double *loss
 ) noexcept nogil:
     """`residual` of two classes, one exponential a row, in loops that compilers vectorise.
 
@@ -72,11 +73,10 @@ cdef double two_class_residual(
     cdef floating share[CHUNK]
     cdef floating found[CHUNK]
     cdef floating a, summed
-    cdef double loss = 0
     while start < scores.shape[0]:
         n = min(<Py_ssize_t>CHUNK, scores.shape[0] - start)
         for i in range(n):  # no branch: labels are in no order that a processor can guess
-            sign[i] = 2 * y[start + i] - 1
+            sign[i] = 2 * <int32_t>y[start + i] - 1
         for i in range(n):
             margin[i] = sign[i] * (scores[start + i, 1] - scores[start + i, 0])
         for i in range(n):
@@ -91,9 +91,8 @@ cdef double two_class_residual(
             summed += weight[start + i] * found[i]
             a = sign[i] * weight[start + i] * share[i]
             scores[start + i, 0], scores[start + i, 1] = a, -a
-        loss += summed
+        loss[0] += summed
         start += CHUNK
-    return loss
 
 
 def residual(scores, const Py_ssize_t[::1] y, weight):
@@ -104,15 +103,21 @@ def residual(scores, const Py_ssize_t[::1] y, weight):
 
 
 cdef residual_of(floating[:, ::1] scores, const Py_ssize_t[::1] y, const floating[::1] weight):
-    cdef Py_ssize_t i
     cdef double loss = 0
     with nogil:
         if scores.shape[1] == 2:
-            loss = two_class_residual(scores, y, weight)
+            two_class_residual(scores, y, weight, &loss)
         else:
-            for i in range(scores.shape[0]):
-                loss += softmax_residual(&scores[i, 0], scores.shape[1], y[i], weight[i])
+            any_residual(scores, y, weight, &loss)
     return loss
+
+
+cdef for_every_cpu any_residual(
+    floating[:, ::1] scores, const Py_ssize_t[::1] y, const floating[::1] weight, double *loss
+) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(scores.shape[0]):
+        loss[0] += softmax_residual(&scores[i, 0], scores.shape[1], y[i], weight[i])
 
 
 cdef void rows_scores(

@@ -11,9 +11,13 @@ from libc.math cimport exp, fabs, fabsf, log, logf
 from libc.stdint cimport int32_t, int64_t
 
 from skl_softmax._kernels cimport (
-    copied_scores, fast_exp, fast_log, fetch, highest, index_t, narrow, rows_centred, rows_gram,
+    copied_scores, fast_exp, fast_log, fetch, for_every_cpu, highest, index_t, narrow, rows_centred, rows_gram,
     rows_update,
 )
+
+
+cdef enum:
+    CHUNK = 64  # rows whose numbers are in registers and the nearest cache
 
 
 cdef inline Py_ssize_t centred_row(
@@ -207,10 +211,28 @@ cdef dual_csr_of(
     floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl,
     floating[:, ::1] scores, floating[:, ::1] moved, index_t[::1] columns, floating[::1] values,
 ):
+    cdef double[2] sums = [0, 0]
+    with nogil:
+        csr_visits(
+            data, indices, indptr, centred, centre, y, weight, rows, step, coef, reach, pace, U,
+            q, kl, scores, moved, columns, values, &sums[0],
+        )
+    return sums[0], sums[1]
+
+
+cdef for_every_cpu csr_visits(
+    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const index_t[::1] centred, const floating[::1] centre,
+    const Py_ssize_t[::1] y, const floating[::1] weight, const Py_ssize_t[::1] rows, double step,
+    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
+    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl,
+    floating[:, ::1] scores, floating[:, ::1] moved, index_t[::1] columns, floating[::1] values,
+    double *sums,
+) noexcept nogil:
     cdef Py_ssize_t r, i, j, k, p, size, n_classes = U.shape[1], n_features = U.shape[0] - 1
     cdef index_t ahead, ahead_stop
     cdef bint sparse = reach.shape[0] > 0
-    cdef double loss = 0, divergence = 0, leverage
+    cdef double leverage
     cdef floating x, s, t, theta
     cdef const index_t *column
     cdef const floating *value
@@ -218,53 +240,51 @@ cdef dual_csr_of(
     cdef floating *u
     cdef floating *z = &scores[0, 0]
     cdef floating *d = &moved[0, 0]
-    with nogil:
-        for r in range(rows.shape[0]):
-            i = rows[r]
-            s = weight[i]
-            column, value, size = &indices[indptr[i]], &data[indptr[i]], indptr[i + 1] - indptr[i]
-            if centre.shape[0]:
-                size = centred_row(
-                    value, column, size, &centred[0], &centre[0], centre.shape[0], &columns[0],
-                    &values[0],
-                )
-                column, value = &columns[0], &values[0]
-            j = rows[min(r + 1, rows.shape[0] - 1)]
-            ahead, ahead_stop = indptr[j], indptr[j + 1]
-            fetch(&q[j, 0], n_classes)
-            leverage = pace[n_features]
-            for k in range(n_classes):
-                z[k] = coef[n_features, k]
-            for p in range(size):
-                if ahead < ahead_stop:
-                    fetch(&U[indices[ahead], 0], n_classes)
-                    ahead += 1
-                j = column[p]
-                x = value[p]
-                leverage += <double>x * x * pace[j]
-                w = &coef[j, 0]
-                if sparse:
-                    t = reach[j]
-                    for k in range(n_classes):
-                        z[k] += x * (w[k] - max(-t, min(w[k], t)))
-                else:
-                    for k in range(n_classes):
-                        z[k] += x * w[k]
-            theta = dual_target(
-                z, d, &q[i, 0], n_classes, y[i], s, leverage, step, &loss, &divergence, &kl[i]
+    for r in range(rows.shape[0]):
+        i = rows[r]
+        s = weight[i]
+        column, value, size = &indices[indptr[i]], &data[indptr[i]], indptr[i + 1] - indptr[i]
+        if centre.shape[0]:
+            size = centred_row(
+                value, column, size, &centred[0], &centre[0], centre.shape[0], &columns[0],
+                &values[0],
             )
-            if theta == 0:
-                continue
-            for p in range(size):
-                j = column[p]
-                x = pace[j] * value[p] * s
-                u = &U[j, 0]
+            column, value = &columns[0], &values[0]
+        j = rows[min(r + 1, rows.shape[0] - 1)]
+        ahead, ahead_stop = indptr[j], indptr[j + 1]
+        fetch(&q[j, 0], n_classes)
+        leverage = pace[n_features]
+        for k in range(n_classes):
+            z[k] = coef[n_features, k]
+        for p in range(size):
+            if ahead < ahead_stop:
+                fetch(&U[indices[ahead], 0], n_classes)
+                ahead += 1
+            j = column[p]
+            x = value[p]
+            leverage += <double>x * x * pace[j]
+            w = &coef[j, 0]
+            if sparse:
+                t = reach[j]
                 for k in range(n_classes):
-                    u[k] -= x * d[k]
-            x = s * pace[n_features]
+                    z[k] += x * (w[k] - max(-t, min(w[k], t)))
+            else:
+                for k in range(n_classes):
+                    z[k] += x * w[k]
+        theta = dual_target(
+            z, d, &q[i, 0], n_classes, y[i], s, leverage, step, &sums[0], &sums[1], &kl[i]
+        )
+        if theta == 0:
+            continue
+        for p in range(size):
+            j = column[p]
+            x = pace[j] * value[p] * s
+            u = &U[j, 0]
             for k in range(n_classes):
-                U[n_features, k] -= x * d[k]
-    return loss, divergence
+                u[k] -= x * d[k]
+        x = s * pace[n_features]
+        for k in range(n_classes):
+            U[n_features, k] -= x * d[k]
 
 
 def dual_dense(
@@ -299,12 +319,29 @@ cdef dual_dense_of(
     floating[:, ::1] scores, floating[:, ::1] moved, floating[:, ::1] gram,
     const Py_ssize_t[::1] in_order, floating[:, ::1] centred, floating[:, ::1] scaled,
 ):
+    cdef double[2] sums = [0, 0]
+    with nogil:
+        dense_visits(
+            X, centre, y, weight, rows, step, coef, reach, pace, U, q, kl, weights, scores, moved,
+            gram, in_order, centred, scaled, &sums[0],
+        )
+    return sums[0], sums[1]
+
+
+cdef for_every_cpu dense_visits(
+    const floating[:, :] X, const floating[::1] centre, const Py_ssize_t[::1] y,
+    const floating[::1] weight, const Py_ssize_t[::1] rows, double step,
+    const floating[:, ::1] coef, const floating[::1] reach, const floating[::1] pace,
+    floating[:, ::1] U, floating[:, ::1] q, floating[::1] kl, floating[:, ::1] weights,
+    floating[:, ::1] scores, floating[:, ::1] moved, floating[:, ::1] gram,
+    const Py_ssize_t[::1] in_order, floating[:, ::1] centred, floating[:, ::1] scaled,
+    double *sums,
+) noexcept nogil:
     cdef Py_ssize_t start, size, r, earlier, i, j, k, n_known, stride, most = in_order.shape[0]
     cdef Py_ssize_t n_classes = U.shape[0], n_features = U.shape[1] - 1, width = sizeof(floating)
     cdef bint sparse = reach.shape[0] > 0
     cdef bint contiguous = X.strides[1] == width and X.strides[0] % width == 0
     cdef bint away = False
-    cdef double loss = 0, divergence = 0
     cdef floating shared, theta
     cdef floating *z
     cdef floating *d
@@ -312,71 +349,69 @@ cdef dual_dense_of(
     cdef const floating *first
     cdef const Py_ssize_t *block
     cdef const floating *w = &weights[0, 0] if sparse else &coef[0, 0]
-    with nogil:
-        for j in range(n_features):
-            away = away or centre[j] != 0
+    for j in range(n_features):
+        away = away or centre[j] != 0
+    if sparse:
+        for k in range(n_classes):
+            for j in range(n_features + 1):
+                weights[k, j] = coef[k, j] - max(-reach[j], min(coef[k, j], reach[j]))
+    for start from 0 <= start < rows.shape[0] by most:
+        size = min(most, rows.shape[0] - start)
+        if contiguous:
+            first, stride = &X[0, 0], X.strides[0] // width
+            block, n_known = &rows[start], rows.shape[0] - start
+        else:
+            for r in range(size):
+                for j in range(n_features):
+                    centred[r, j] = X[rows[start + r], j]
+            first, stride, block, n_known = x, n_features, &in_order[0], size
+        if away:
+            rows_centred(
+                first, stride, block, size, &centre[0], &pace[0], n_features, x,
+                &scaled[0, 0] if step != 0 else NULL,
+            )
+        for r in range(size):
+            fetch(&q[rows[start + r], 0], n_classes)
+        copied_scores(
+            first, stride, block, size, n_known, <const floating *>x if away else NULL, w,
+            n_features + 1, n_features, n_classes, &scores[0, 0],
+        )
+        if away:
+            first, stride, block = x, n_features, &in_order[0]
+        elif step != 0:
+            rows_centred(
+                first, stride, block, size, &centre[0], &pace[0], n_features, NULL,
+                &scaled[0, 0],
+            )
+        if step != 0:
+            rows_gram(first, stride, block, size, &scaled[0, 0], n_features, &gram[0, 0])
+        for r in range(size):
+            i, z, d = rows[start + r], &scores[r, 0], &moved[r, 0]
+            for k in range(n_classes):
+                z[k] += w[k * (n_features + 1) + n_features]
+            if step < 0:
+                for earlier in range(r):
+                    shared = (&gram[0, 0])[r * size + earlier]
+                    for k in range(n_classes):
+                        z[k] -= shared * moved[earlier, k]
+            theta = dual_target(
+                z, d, &q[i, 0], n_classes, y[i], weight[i],
+                (&gram[0, 0])[r * size + r] + pace[n_features], step,
+                &sums[0], &sums[1], &kl[i],
+            )
+            for k in range(n_classes):
+                d[k] = weight[i] * d[k] if theta != 0 else 0
+                U[k, n_features] -= pace[n_features] * d[k]
+        if step == 0:
+            continue
+        rows_update(
+            &scaled[0, 0], n_features, &in_order[0], size, size,
+            &U[0, 0], n_features + 1, n_features, n_classes, 1, &moved[0, 0],
+        )
         if sparse:
             for k in range(n_classes):
                 for j in range(n_features + 1):
-                    weights[k, j] = coef[k, j] - max(-reach[j], min(coef[k, j], reach[j]))
-        for start from 0 <= start < rows.shape[0] by most:
-            size = min(most, rows.shape[0] - start)
-            if contiguous:
-                first, stride = &X[0, 0], X.strides[0] // width
-                block, n_known = &rows[start], rows.shape[0] - start
-            else:
-                for r in range(size):
-                    for j in range(n_features):
-                        centred[r, j] = X[rows[start + r], j]
-                first, stride, block, n_known = x, n_features, &in_order[0], size
-            if away:
-                rows_centred(
-                    first, stride, block, size, &centre[0], &pace[0], n_features, x,
-                    &scaled[0, 0] if step != 0 else NULL,
-                )
-            for r in range(size):
-                fetch(&q[rows[start + r], 0], n_classes)
-            copied_scores(
-                first, stride, block, size, n_known, <const floating *>x if away else NULL, w,
-                n_features + 1, n_features, n_classes, &scores[0, 0],
-            )
-            if away:
-                first, stride, block = x, n_features, &in_order[0]
-            elif step != 0:
-                rows_centred(
-                    first, stride, block, size, &centre[0], &pace[0], n_features, NULL,
-                    &scaled[0, 0],
-                )
-            if step != 0:
-                rows_gram(first, stride, block, size, &scaled[0, 0], n_features, &gram[0, 0])
-            for r in range(size):
-                i, z, d = rows[start + r], &scores[r, 0], &moved[r, 0]
-                for k in range(n_classes):
-                    z[k] += w[k * (n_features + 1) + n_features]
-                if step < 0:
-                    for earlier in range(r):
-                        shared = (&gram[0, 0])[r * size + earlier]
-                        for k in range(n_classes):
-                            z[k] -= shared * moved[earlier, k]
-                theta = dual_target(
-                    z, d, &q[i, 0], n_classes, y[i], weight[i],
-                    (&gram[0, 0])[r * size + r] + pace[n_features], step,
-                    &loss, &divergence, &kl[i],
-                )
-                for k in range(n_classes):
-                    d[k] = weight[i] * d[k] if theta != 0 else 0
-                    U[k, n_features] -= pace[n_features] * d[k]
-            if step == 0:
-                continue
-            rows_update(
-                &scaled[0, 0], n_features, &in_order[0], size, size,
-                &U[0, 0], n_features + 1, n_features, n_classes, 1, &moved[0, 0],
-            )
-            if sparse:
-                for k in range(n_classes):
-                    for j in range(n_features + 1):
-                        weights[k, j] = U[k, j] - max(-reach[j], min(U[k, j], reach[j]))
-    return loss, divergence
+                    weights[k, j] = U[k, j] - max(-reach[j], min(U[k, j], reach[j]))
 
 
 def descend(
@@ -435,21 +470,34 @@ cdef curve_of(
     floating[:, ::1] scores, const floating[:, :] residual, const Py_ssize_t[:] y,
     const floating[:] weight, const floating[:] damping,
 ):
+    with nogil:
+        curve_rows(scores, residual, y, weight, damping)
+
+
+cdef for_every_cpu curve_rows(
+    floating[:, ::1] scores, const floating[:, :] residual, const Py_ssize_t[:] y,
+    const floating[:] weight, const floating[:] damping,
+) noexcept nogil:
     cdef Py_ssize_t i, k, n_classes = scores.shape[1]
     cdef floating s, mean, label
     cdef floating *u
     cdef const floating *r
-    with nogil:
+    if n_classes == 2:
         for i in range(scores.shape[0]):
-            u, r, s = &scores[i, 0], &residual[i, 0], weight[i]
-            mean = 0
-            for k in range(n_classes):
-                mean += r[k] * u[k]
-            mean = mean / s + u[y[i]]
-            label = u[y[i]]
-            for k in range(n_classes):
-                u[k] = r[k] * (u[k] - mean) + damping[i] * u[k]
-            u[y[i]] += s * (label - mean)
+            u, s = &scores[i, 0], fabs(residual[i, 1])  # of any label, s p (1 - p)
+            mean = (s - s * s / weight[i]) * (u[1] - u[0])
+            u[0], u[1] = damping[i] * u[0] - mean, damping[i] * u[1] + mean
+        return
+    for i in range(scores.shape[0]):
+        u, r, s = &scores[i, 0], &residual[i, 0], weight[i]
+        mean = 0
+        for k in range(n_classes):
+            mean += r[k] * u[k]
+        mean = mean / s + u[y[i]]
+        label = u[y[i]]
+        for k in range(n_classes):
+            u[k] = r[k] * (u[k] - mean) + damping[i] * u[k]
+        u[y[i]] += s * (label - mean)
 
 
 def measure(scores, targets, const Py_ssize_t[::1] y, weight, room):
@@ -467,34 +515,42 @@ cdef measure_of(
     floating[:, ::1] scores, const floating[:, ::1] targets, const Py_ssize_t[::1] y,
     const floating[::1] weight, floating[:, ::1] room,
 ):
+    cdef double[2] sums = [0, 0]
+    with nogil:
+        measure_rows(scores, targets, y, weight, room, &sums[0])
+    return sums[0], sums[1]
+
+
+cdef for_every_cpu measure_rows(
+    floating[:, ::1] scores, const floating[:, ::1] targets, const Py_ssize_t[::1] y,
+    const floating[::1] weight, floating[:, ::1] room,
+    double *sums,
+) noexcept nogil:
     cdef Py_ssize_t start, i, k, n, n_classes = scores.shape[1], chunk = room.shape[1]
-    cdef double loss = 0, total = 0
     cdef floating share, found
     cdef floating *z
     cdef floating *power
-    with nogil:
-        for start from 0 <= start < scores.shape[0] by chunk:
-            n = min(chunk, scores.shape[0] - start)
-            total += chunk_divergence(
-                &targets[start, 0], <const floating *>&scores[start, 0], &weight[start], n,
-                n_classes, &room[0, 0],
+    for start from 0 <= start < scores.shape[0] by chunk:
+        n = min(chunk, scores.shape[0] - start)
+        sums[1] += chunk_divergence(
+            &targets[start, 0], <const floating *>&scores[start, 0], &weight[start], n,
+            n_classes, &room[0, 0],
+        )
+        power = &room[0, 0] + n * n_classes
+        for i in range(n):
+            z = &scores[start + i, 0]
+            found = z[y[start + i]] - highest(<const floating *>z, n_classes)
+            share = 0
+            for k in range(n_classes):
+                share += power[k]
+            sums[0] += weight[start + i] * (
+                (logf(share) if floating is float else log(share)) - found
             )
-            power = &room[0, 0] + n * n_classes
-            for i in range(n):
-                z = &scores[start + i, 0]
-                found = z[y[start + i]] - highest(<const floating *>z, n_classes)
-                share = 0
-                for k in range(n_classes):
-                    share += power[k]
-                loss += weight[start + i] * (
-                    (logf(share) if floating is float else log(share)) - found
-                )
-                share = weight[start + i] / share
-                for k in range(n_classes):
-                    z[k] = share * power[k]
-                z[y[start + i]] -= weight[start + i]
-                power += n_classes
-    return loss, total
+            share = weight[start + i] / share
+            for k in range(n_classes):
+                z[k] = share * power[k]
+            z[y[start + i]] -= weight[start + i]
+            power += n_classes
 
 
 cdef inline double chunk_divergence(
@@ -548,88 +604,100 @@ def foretell(
     return foretell_of[double](U, residual, scores, y, weight, least, sums, room)
 
 
-cdef double foretell_of(
+cdef foretell_of(
     floating[:, ::1] U, const floating[:, ::1] residual, const floating[:, ::1] scores,
     const Py_ssize_t[::1] y, const floating[::1] weight, floating least, double[::1] sums,
     floating[:, ::1] room,
 ):
+    cdef double total = 0
+    with nogil:
+        if U.shape[1] == 2:
+            two_classes_foretold(U, residual, scores, y, weight, least, &sums[0], &total)
+        else:
+            foretell_rows(U, residual, scores, y, weight, least, sums, room, &total)
+    return total
+
+
+cdef for_every_cpu foretell_rows(
+    floating[:, ::1] U, const floating[:, ::1] residual, const floating[:, ::1] scores,
+    const Py_ssize_t[::1] y, const floating[::1] weight, floating least, double[::1] sums,
+    floating[:, ::1] room,
+    double *total,
+) noexcept nogil:
     cdef Py_ssize_t start, i, k, n, n_classes = U.shape[1], chunk = room.shape[1]
     cdef floating s, mean, label, share, zero = 0, one = 1
     cdef floating *u
     cdef const floating *r
-    cdef double total = 0
-    with nogil:
-        for start from 0 <= start < U.shape[0] by chunk:
-            n = min(chunk, U.shape[0] - start)
-            if n_classes == 2:
-                total += two_classes_foretold(
-                    &U[start, 0], &residual[start, 0], &scores[start, 0], &y[start],
-                    &weight[start], n, least, &sums[0], &room[0, 0],
-                )
-                continue
-            for i in range(start, start + n):
-                u, r, s = &U[i, 0], &residual[i, 0], weight[i]
-                mean = 0
-                for k in range(n_classes):
-                    mean += r[k] * u[k]
-                mean = mean / s + u[y[i]]
-                label = max(one + u[y[i]] - mean, least) * max(min(one + r[y[i]] / s, one), zero)
-                share = 1 / s
-                for k in range(n_classes):
-                    u[k] = max(one + u[k] - mean, least) * max(share * r[k], zero)
-                u[y[i]] = label
-                share = 0
-                for k in range(n_classes):
-                    share += u[k]
-                share = 1 / share
-                for k in range(n_classes):
-                    u[k] *= share
-            total += chunk_divergence(
-                <const floating *>&U[start, 0], &scores[start, 0], &weight[start], n, n_classes,
-                &room[0, 0],
-            )
-            for i in range(start, start + n):
-                u, s = &U[i, 0], weight[i]
-                for k in range(n_classes):
-                    u[k] *= s
-                u[y[i]] -= s
-                for k in range(n_classes):
-                    sums[k] += u[k]
-    return total
+    for start from 0 <= start < U.shape[0] by chunk:
+        n = min(chunk, U.shape[0] - start)
+        for i in range(start, start + n):
+            u, r, s = &U[i, 0], &residual[i, 0], weight[i]
+            mean = 0
+            for k in range(n_classes):
+                mean += r[k] * u[k]
+            mean = mean / s + u[y[i]]
+            share = 1 / s  # times s + r, which is 0 for a label of probability 0
+            label = max(one + u[y[i]] - mean, least) * max(min(share * (s + r[y[i]]), one), zero)
+            for k in range(n_classes):
+                u[k] = max(one + u[k] - mean, least) * max(share * r[k], zero)
+            u[y[i]] = label
+            share = 0
+            for k in range(n_classes):
+                share += u[k]
+            share = 1 / share
+            for k in range(n_classes):
+                u[k] *= share
+        total[0] += chunk_divergence(
+            <const floating *>&U[start, 0], &scores[start, 0], &weight[start], n, n_classes,
+            &room[0, 0],
+        )
+        for i in range(start, start + n):
+            u, s = &U[i, 0], weight[i]
+            for k in range(n_classes):
+                u[k] *= s
+            u[y[i]] -= s
+            for k in range(n_classes):
+                sums[k] += u[k]
 
 
-cdef inline double two_classes_foretold(
-    floating *U, const floating *residual, const floating *scores, const Py_ssize_t *y,
-    const floating *weight, Py_ssize_t n, floating least, double *sums, floating *room,
+cdef for_every_cpu two_classes_foretold(
+    floating[:, ::1] U, const floating[:, ::1] residual, const floating[:, ::1] scores,
+    const Py_ssize_t[::1] y, const floating[::1] weight, floating least, double *sums,
+    double *divergence,
 ) noexcept nogil:
-    """`foretell` of a few rows of two classes, in loops that compilers vectorise."""
-    cdef Py_ssize_t i
-    cdef floating p, q, u, m, total, zero = 0, one = 1, tiny = <floating>1e-30
-    cdef floating *label = room
-    cdef floating *target = room + n
-    cdef floating *other = room + 2 * n
-    cdef floating *found = room + 3 * n
-    cdef double moved = 0, divergence = 0
-    for i in range(n):
-        label[i] = y[i]
-    for i in range(n):
-        p = max(min(label[i] + residual[2 * i + 1] / weight[i], one), zero)
-        u = U[2 * i + 1] - U[2 * i]
-        q = p * max(one + (one - p) * u, least)
-        p = (one - p) * max(one - p * u, least)
-        target[i], other[i] = q / (q + p), p / (q + p)
-    for i in range(n):
-        q, p, m = target[i], other[i], scores[2 * i + 1] - scores[2 * i]
-        u = -m if m > 0 else m
-        u = one + (fast_exp(u) if floating is float else exp(u))
-        total = (fast_log(u) if floating is float else log(u)) + max(m, zero) - q * m
-        total += q * (fast_log(q + tiny) if floating is float else log(q + tiny))
-        found[i] = total + p * (fast_log(p + tiny) if floating is float else log(p + tiny))
-    for i in range(n):
-        divergence += weight[i] * max(found[i], zero)
-        q = weight[i] * (target[i] - label[i])
-        U[2 * i], U[2 * i + 1] = -q, q
-        moved += q
-    sums[0] -= moved
-    sums[1] += moved
-    return divergence
+    """`foretell` of two classes, in loops that compilers vectorise."""
+    cdef Py_ssize_t start = 0, i, n
+    cdef floating p, q, s, u, m, total, moved, zero = 0, one = 1, tiny = <floating>1e-30
+    cdef floating label[CHUNK]
+    cdef floating target[CHUNK]
+    cdef floating other[CHUNK]
+    cdef floating margin[CHUNK]
+    while start < U.shape[0]:
+        n = min(<Py_ssize_t>CHUNK, U.shape[0] - start)
+        for i in range(n):
+            label[i] = <int32_t>y[start + i]
+        for i in range(n):
+            s = weight[start + i]
+            p = max(min((label[i] * s + residual[start + i, 1]) / s, one), zero)
+            u = U[start + i, 1] - U[start + i, 0]
+            q = p * max(one + (one - p) * u, least)
+            p = (one - p) * max(one - p * u, least)
+            target[i], other[i] = q / (q + p), p / (q + p)
+            margin[i] = scores[start + i, 1] - scores[start + i, 0]
+        for i in range(n):
+            q, p, m = target[i], other[i], margin[i]
+            u = -m if m > 0 else m
+            u = one + (fast_exp(u) if floating is float else exp(u))
+            total = (fast_log(u) if floating is float else log(u)) + max(m, zero) - q * m
+            total += q * (fast_log(q + tiny) if floating is float else log(q + tiny))
+            margin[i] = total + p * (fast_log(p + tiny) if floating is float else log(p + tiny))
+        total, moved = 0, 0
+        for i in range(n):
+            total += weight[start + i] * max(margin[i], zero)
+            q = weight[start + i] * (target[i] - label[i])
+            U[start + i, 0], U[start + i, 1] = -q, q
+            moved += q
+        divergence[0] += total
+        sums[0] -= moved
+        sums[1] += moved
+        start += CHUNK
