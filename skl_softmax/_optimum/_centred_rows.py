@@ -70,6 +70,7 @@ class CentredRows:
     trust : (n,), share of its weight that a row has in these moments, and may have in a metric:
         less than 1 where it is so much longer than others that they would leave no digits of them
     trusted : (n,) float64, that part of the weights
+    offset : (n_features,) float64, what rows as they are `read` have still to be taken less
     """
 
     def __init__(self, X: Any, y: Codes, weight: Floats, rows: Codes, fit_intercept: bool) -> None:
@@ -106,13 +107,13 @@ class CentredRows:
         self.trusted = self.weight * self.trust
         far = np.abs(self.centre) > _FAR * self.deviation
         # A constant column becomes exactly zero.
-        self._offset = np.zeros(self.d)
+        self.offset = np.zeros(self.d)
         if self._held is not None:
             self._held -= self.centre
         elif far.any():
             self._shift = self.centre.astype(self.dtype)
         else:
-            self._offset = self.centre
+            self.offset = self.centre
 
     def _learn_moments(self) -> None:
         """In float64, by the sums about a first row that is trusted (Chan et al., 1983)."""
@@ -182,7 +183,7 @@ class CentredRows:
         some.lengths, some.trust = self.lengths[index], self.trust[index]
         some.trusted = some.weight * some.trust
         some._held = self.centred(index)
-        some._offset = np.zeros(self.d)
+        some.offset = np.zeros(self.d)
         return some
 
     def blocks(self, n: int | None = None, stride: int = 1) -> list[slice]:
@@ -202,7 +203,7 @@ class CentredRows:
     def centred(self, block: slice | Codes) -> Floats:
         """The centred rows at ``block``, a copy."""
         B = self.read(block)
-        offset = self._offset.astype(self.dtype)
+        offset = self.offset.astype(self.dtype)
         # NumPy has made a copy of rows at positions.
         return by_rows(np.subtract, B, offset, in_place=not isinstance(block, slice))
 
@@ -211,7 +212,7 @@ class CentredRows:
         B = self.read(block) if B is None else B
         Z = B @ W.astype(self.dtype)
         if self._held is None:
-            b = b - self._offset @ W
+            b = b - self.offset @ W
         return by_rows(np.add, Z, b.astype(self.dtype), in_place=True)
 
     def all_scores(self, W: Floats, b: Floats) -> Floats:
@@ -228,7 +229,7 @@ class CentredRows:
     def centre_gradient(self, G: Floats, g: Floats) -> tuple[Floats, Floats]:
         """From sums over rows to the centred mean gradient."""
         if self._held is None:
-            G = G - np.outer(self._offset, g)
+            G = G - np.outer(self.offset, g)
         G = G / self.n
         return G, g / self.n if self.fit_intercept else np.zeros_like(g)
 

@@ -68,6 +68,15 @@ def descend(
     max_sweeps: int,
     tol: float,
 ) -> int: ...
+def add_gram(
+    X: NDArray[_Float],
+    offset: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    w: NDArray[np.float64],
+    room: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    H: NDArray[np.float64],
+) -> None: ...
 def curve(
     scores: NDArray[_Float],
     residual: NDArray[_Float],

@@ -456,6 +456,54 @@ def descend(
     return sweep
 
 
+def add_gram(
+    X, const double[::1] offset, const double[::1] scale, const double[::1] w, double[:, ::1] room,
+    double[::1] mean, double[:, ::1] H,
+):
+    """Add ``sum w_i x_ij`` to the mean and ``sum w_i x_ij x_ik``, k >= j, to H.
+
+    Of rows less the offset, times the scale. ``room`` of shape (n_features, m) is for m at a time.
+    """
+    if narrow(X):
+        add_gram_of[float](X, offset, scale, w, room, mean, H)
+    else:
+        add_gram_of[double](X, offset, scale, w, room, mean, H)
+
+
+cdef add_gram_of(
+    const floating[:, :] X, const double[::1] offset, const double[::1] scale,
+    const double[::1] w, double[:, ::1] room, double[::1] mean, double[:, ::1] H,
+):
+    with nogil:
+        add_products(X, offset, scale, w, room, mean, H)
+
+
+cdef for_every_cpu add_products(
+    const floating[:, :] X, const double[::1] offset, const double[::1] scale,
+    const double[::1] w, double[:, ::1] room, double[::1] mean, double[:, ::1] H,
+) noexcept nogil:
+    cdef Py_ssize_t start, i, j, k, n, chunk = min(<Py_ssize_t>CHUNK, room.shape[1])
+    cdef double weighted[CHUNK]
+    cdef double total
+    cdef double *x
+    for start from 0 <= start < X.shape[0] by chunk:
+        n = min(chunk, X.shape[0] - start)
+        for j in range(X.shape[1]):
+            for i in range(n):
+                room[j, i] = scale[j] * (X[start + i, j] - offset[j])
+        for j in range(X.shape[1]):
+            x, total = &room[j, 0], 0
+            for i in range(n):
+                weighted[i] = w[start + i] * x[i]
+                total += weighted[i]
+            mean[j] += total
+            for k in range(j, X.shape[1]):
+                x, total = &room[k, 0], 0
+                for i in range(n):
+                    total += weighted[i] * x[i]
+                H[j, k] += total
+
+
 def curve(scores, residual, const Py_ssize_t[:] y, weight, damping):
     """In place: ``u`` of each row becomes ``s p (u - p u) + damping u``, the Hessian's action.
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import blas, lapack
 
+from skl_softmax._optimum import _kernels
 from skl_softmax._optimum._centred_rows import CentredRows, by_rows
 from skl_softmax._softmax import Codes, Floats
 
@@ -33,6 +34,8 @@ _GRAM_COST = 1e10  # n d^2 up to which all rows enter: some tenths of a second
 # Gram matrices of all rows where they cost no more than what they save, products with the Hessian
 # to a bound of the gap: of elec2, 6 x 2, one matrix in place of 3 products.
 _FEW_ENTRIES = 8  # of all matrices, beside those of the weights
+_NARROW = 32  # features up to which Gram matrices are not for BLAS: for 6 it took 6 times as long
+_TOGETHER = 64  # rows whose numbers are in the nearest cache
 # One metric for all classes, of their mean curvature, where K of d^3 operations would cost more
 # than the products that they mostly save, about ten of 4 n d K, or would take a GB.
 _DEAR, _MOST_ENTRIES = 40, 1 << 28
@@ -90,6 +93,7 @@ class Curvature:
         dear = d * d > _DEAR * rows.n or n_classes * d * d > _MOST_ENTRIES
         self.one_for_all = n_classes > 2 and dear and self.full
         self._held: Floats | None = None  # the rows, where one block has them all
+        self._room = np.empty((min(d, _NARROW), _TOGETHER))
 
     @property
     def n_blocks(self) -> int:
@@ -204,7 +208,12 @@ class Curvature:
         mean, h = np.zeros(rows.d), max(float(w.sum()), 1e-300)
         syrk, syr = blas.get_blas_funcs(("syrk", "syr"), dtype=self.dtype)
         for block in rows.blocks(len(w)):
-            B = self._standardised(block if index is None else index[block])
+            some = block if index is None else index[block]
+            if rows.d <= _NARROW:
+                B = rows.read(some)
+                _kernels.add_gram(B, rows.offset, self.scale, w[block], self._room, mean, H.T)
+                continue
+            B = self._standardised(some)
             mean += w[block] @ B
             B = B * np.sqrt(w[block]).astype(self.dtype)[:, None]
             if self.full:
