@@ -24,6 +24,8 @@ _NEWTON_STEPS, _SHORTER = 10, 15  # to balanced intercepts, at most: mostly 1 to
 _ALL_ROWS = 64  # classes up to which products of all rows cost about as much as two steps
 _LEAST_CURVATURE = 1e-3  # of a class, beside that of the rows that stand for all
 _BLOCK_ROWS = 1 << 12
+_CANCELLED = 0.1  # of the larger term: a difference that has lost digits, or all of them
+_APART = 50.0  # intercepts, at most: a probability that is 0 in float32 is one of e^-80 or less
 
 
 @dataclass
@@ -138,13 +140,15 @@ def balanced_intercepts(
     J = _curvature_of_all(residual, y, weight, mean)
     J += 1 / K**2 * J.trace()  # which does not see a shift of all
     for _ in range(_NEWTON_STEPS):
-        step = _inverse(J) @ (share - mean)
+        with np.errstate(all="ignore"):  # what overflows is not taken
+            step = _inverse(J) @ (share - mean)
+            step -= step.mean()
         for _ in range(_SHORTER):
-            with np.errstate(all="ignore"):  # what overflows is no descent
+            if np.ptp(b + step) <= _APART:
                 found, there = _moved(residual, y, weight, b + step)
-            found -= float(share @ (b + step))
-            if found <= loss + rounding:
-                break
+                found -= float(share @ (b + step))
+                if found <= loss + rounding:
+                    break
             step = step / 4
         else:
             break
@@ -158,7 +162,11 @@ def balanced_intercepts(
 
 
 def _moved(residual: Floats, y: Codes, weight: Floats, b: Floats) -> tuple[float, Floats]:
-    """Mean of ``s log(sum_k p_k e^b_k)``, and of ``s p`` once b is added to the intercepts."""
+    """Mean of ``s log(sum_k p_k e^b_k)``, and of ``s p`` once b is added to the intercepts.
+
+    Where the residuals do not say how small a label's probability is, it counts as the largest that
+    they allow, so that the mean is never below the true one.
+    """
     n, K = residual.shape
     f = np.exp(b).astype(residual.dtype)
     total, loss = np.zeros(K), 0.0
@@ -166,6 +174,12 @@ def _moved(residual: Floats, y: Codes, weight: Floats, b: Floats) -> tuple[float
         block = slice(start, start + _BLOCK_ROWS)
         R, labels, s = residual[block], y[block], weight[block]
         sums = R @ f / s + f[labels]
+        lost = np.flatnonzero(sums < _CANCELLED * f[labels])
+        if len(lost):
+            P = R[lost] / s[lost, None]
+            own = np.arange(len(lost)), labels[lost]
+            P[own] = np.maximum(P[own] + 1, 0) + np.finfo(P.dtype).eps
+            sums[lost] = P @ f
         loss += float(s @ np.log(sums))
         total += 1 / sums @ R
         total += np.bincount(labels, s / sums, K)

@@ -82,3 +82,21 @@ def test_classes_that_cannot_have_their_share_are_no_error():
 
     assert np.isfinite(b).all()
     assert change <= 0
+
+
+@each_dtype
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_that_are_sure_of_another_class_never_make_the_loss_seem_to_fall(seed, dtype):
+    """Their residual does not say how unlikely their label is: the loss is not underestimated."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 7, 300)
+    Z = (50 * rng.standard_normal((300, 7))).astype(dtype)
+    R = Z.copy()
+    before = residual(R, y, np.ones(300, dtype))
+
+    b, change = balanced_intercepts(R, y, np.ones(300, dtype), np.bincount(y) / 300)
+
+    Z = Z + b
+    after = np.sum(logsumexp(Z, axis=1) - Z[np.arange(300), y])
+    assert after <= before
+    assert change >= (after - before) / 300 - 1e-5 * before / 300
