@@ -222,7 +222,7 @@ class CentredRows:
             Z[block] = self.scores(W, b, block)
         return Z
 
-    def back(self, B: Any, R: Floats) -> tuple[Floats, Floats]:
+    def sums(self, B: Any, R: Floats) -> tuple[Floats, Floats]:
         """Sums over the rows B of ``x^T r``, not yet centred, and of ``r``."""
         return B.T @ R, np.ones(len(R), R.dtype) @ R
 
@@ -238,10 +238,18 @@ class CentredRows:
         G: Floats = np.zeros((self.d, R.shape[1]))
         g: Floats = np.zeros(R.shape[1])
         for block in self.blocks():
-            H, h = self.back(self.read(block), R[block])
+            H, h = self.sums(self.read(block), R[block])
             G += H
             g += h
         return self.centre_gradient(G, g)
+
+    def of_all(self, W: Floats) -> Floats:
+        """Weights of all columns: these."""
+        return W
+
+    def gradient_of_all(self, R: Floats) -> Floats:
+        """``(X - m)^T R / n`` of all columns: these."""
+        return self.gradient(R)[0]
 
     def curvature(
         self, residual: Floats, V: Floats, v: Floats, damping: float
@@ -254,7 +262,7 @@ class CentredRows:
             B = self.read(block)
             U = self.scores(V, v, block, B)
             _kernels.curve(U, residual[block], self.y[block], self.weight[block], damped[block])
-            H, h = self.back(B, U)
+            H, h = self.sums(B, U)
             G += H
             g += h
         return self.centre_gradient(G, g)

@@ -65,8 +65,11 @@ class WeightedRows(Protocol):
     def centred(self, block: slice | Codes) -> Floats:
         """Their differences from the centre."""
 
-    def gradient(self, R: Floats) -> tuple[Floats, Floats]:
-        """``X^T R / n`` and ``1^T R / n``; any centre of X will do, where R balances."""
+    def of_all(self, W: Floats) -> Floats:
+        """Weights of all columns, also of those that have none."""
+
+    def gradient_of_all(self, R: Floats) -> Floats:
+        """``X^T R / n`` of all columns; any centre of X will do, where R balances."""
 
 
 @dataclass
@@ -107,9 +110,9 @@ def duality_gap(rows: WeightedRows, penalty: Penalty, at: Foretold) -> float:
             return np.inf
         R[moved.at] += moved.change.astype(R.dtype)
         total += moved.grown
-    left, _ = rows.gradient(R)
-    left += penalty.l2 * at.W
-    if not penalty.l1 and penalty_gap(penalty, at.W, left) > total / n and len(rows.outlying.at):
+    W, left = rows.of_all(at.W), rows.gradient_of_all(R)
+    left += penalty.l2 * W
+    if not penalty.l1 and penalty_gap(penalty, W, left) > total / n and len(rows.outlying.at):
         total += _fit_long_rows(rows, at, targets, left)
     if penalty.l1 and not penalty.l2:
         tau = feasible(penalty, left)
@@ -118,7 +121,7 @@ def duality_gap(rows: WeightedRows, penalty: Penalty, at: Foretold) -> float:
             Q = targets(slice(None)) * tau
             Q[np.arange(n), y] += 1 - tau
             total = divergence(Q, Z, s)
-    return penalty_gap(penalty, at.W, left) + total / n
+    return penalty_gap(penalty, W, left) + total / n
 
 
 def feasible(penalty: Penalty, G: Floats) -> float:

@@ -73,6 +73,10 @@ _INTERCEPT_LEAST, _INTERCEPT_SHARE = 0.3, 0.03
 _HOT_ROWS = 0.25  # rows above the mean KL are visited again while they are no more than this share
 _LOOKS = 64  # at the KL of all rows that cost a pass: raw kdd99 had one hot row, and 494021 looks
 _RECENTRE = 0.9  # when the gap is this much of that at the last time, or mostly excess
+# Times the objective of the pass before, as they were met: momentum begins anew. Without, models of
+# 20000 weights with l1 came within 2e-3 of the optimum after 60 passes, and 4e-3 after 120; with,
+# 1e-5 and 1e-6. Not 1: near the optimum it would for rounding.
+_RISEN = 1 + 1e-5
 _REMAINING = 10.0  # how far the optimum is, in moves of the centre: 0 to 25 were met
 _STIFF = 1e4  # times l2: up to there the moves that remain were at most _REMAINING
 _START_SHARES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.0)
@@ -148,6 +152,7 @@ class DualAscent:
         self._kl = np.zeros(X.shape[0], X.dtype)
         self._centre = self._previous = self._best[self._drawn]
         self._momentum, self._recentred_at = 1.0, np.inf
+        self.objective = self._objective_before = np.inf  # as they were met
         self.gaps: list[float] = []
         self.t, self._slow, self._divergence = 0, False, np.inf
         self._idle, self._patience, self._raised = 0, 1, False  # passes; for how many; leverages
@@ -178,6 +183,7 @@ class DualAscent:
         excess = self._excess()
         self._slow = self._divergence > max(_SLOW * before, excess)
         self._idle = self._idle + 1 if self._divergence < _IDLE * excess else 0
+        self._objective_before = self.objective
         self.objective = loss / n + self._penalty.of(self._weights()[:-1])
         self.gap = min(self._divergence + excess, self.objective)  # F is never below 0
         self.gaps.append(self.gap)
@@ -560,8 +566,9 @@ class DualAscent:
             return
         W = self._weights(self._drawn)
         moved = W - self._previous
-        if float(np.einsum("jk,jk->j", self._centre - W, moved) @ self._kappa) > 0:
-            self._momentum = 1.0  # it has carried the centre too far (O'Donoghue & Candes, 2015)
+        too_far = float(np.einsum("jk,jk->j", self._centre - W, moved) @ self._kappa) > 0
+        if too_far or self.objective > self._objective_before * _RISEN:
+            self._momentum = 1.0  # O'Donoghue & Candes (2015)
         last, self._momentum = self._momentum, (1 + (1 + 4 * self._momentum**2) ** 0.5) / 2
         ahead = W + W.dtype.type((last - 1) / self._momentum) * moved
         self._U[self._drawn] += self._pull * (ahead - self._centre)

@@ -12,10 +12,11 @@ from skl_softmax._optimum._metric import FULL_WIDTH
 from skl_softmax._optimum._newton import Newton
 from skl_softmax._optimum._proximal_move import least_shift
 from skl_softmax._optimum._row_space import RowSpace
+from skl_softmax._optimum._some_columns import SomeColumns, to_move
 from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
-from skl_softmax._softmax import Floats
+from skl_softmax._softmax import Codes, Floats
 from skl_softmax._state import State
 
 _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
@@ -25,6 +26,9 @@ _LONGEST_WAIT = 50  # epochs for which none is made, whatever it costs
 _PERFECT = 1e-3  # times tol: an objective with no more to gain
 _CLOSE = 0.1  # times tol: a gap that need not be close to the true one
 _CLOSER = 3  # epochs for a closer bound, at most
+_SPARSE_WAIT = 5  # with l1, where what a move costs is not known yet
+_CHEAP = 3.0  # epochs of dual ascent: as a Newton move, which is then the first
+_LITTLE = 1e8  # products of a move, some 10 ms: of one batch nothing need be random then
 _NEXT_LOOK = 3  # epochs after which another look is worth its pass, whatever the last one saw
 _RESTED = 3  # epochs, without a fall beyond _ROUNDING, after which one below tol has none
 _ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}  # of sums
@@ -42,8 +46,9 @@ class OptimumFit:
 
     Models of few weights are Newton's from the start, from the optimum of a random sample if there
     are many rows, and so are ``few_rows`` rows, where its moves cost less than epochs. With l2 rows
-    fewer than features are given to it in their own coordinates, and very few to either. More
-    features than its metric takes are left to dual ascent.
+    fewer than features are given to it in their own coordinates, and very few to either. With l1
+    it has the columns that may have weights, from the start where these are few. More features than
+    its metric takes are left to dual ascent.
     """
 
     def __init__(
@@ -60,12 +65,13 @@ class OptimumFit:
         self._penalty, self._fit_intercept = penalty, fit_intercept
         self._dtype = data.X.dtype
         self._state, self._data = state, _canonical(data)
-        self._space: RowSpace | None = None
+        self._space: RowSpace | SomeColumns | None = None
         self._n_classes = params.coef.shape[1]
         params = self._begin(params)
         one_batch, l2_alone = len(data.rows) <= few_rows, bool(penalty.l2) and not penalty.l1
         if one_batch:
-            rounded = l2_alone and params.coef.size > _FEW_WEIGHTS
+            penalised = penalty != Penalty()
+            rounded = penalised and params.coef.size > _FEW_WEIGHTS
             self._data = _distinct(self._data, rounded)
         n, d = len(self._data.rows), data.X.shape[1]
         self._may_reduce = l2_alone and n < d and n * d <= _HELD_ENTRIES
@@ -76,8 +82,8 @@ class OptimumFit:
         metric = width**3 / (n * d)
         of_all = width**2 * (width + n) / (4 * n * d * self._n_classes)
         cost = min(_MOVE_COST + _METRIC_COST * metric, _PRODUCTS_COST + of_all)
-        self._wait = min(round(cost), _LONGEST_WAIT)
-        self._may_hand_over = width <= FULL_WIDTH
+        self._wait = _SPARSE_WAIT if penalty.l1 else min(round(cost), _LONGEST_WAIT)
+        self._may_hand_over = bool(penalty.l1) or width <= FULL_WIDTH
         self._t = 0  # updates of an engine before this one
         self._balanced_at = -1
         self._at_rest, self._lowest = 0, np.inf  # epochs without a fall of the objective
@@ -86,9 +92,16 @@ class OptimumFit:
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
         self._before, self._closer = np.inf, 0  # objective; epochs made for a closer bound
         self._engine: DualAscent | Newton
-        cheap = d + d * d / n <= _NARROW or not l2_alone
-        if params.coef.size <= _FEW_WEIGHTS or (one_batch and cheap):
+        if params.coef.size <= _FEW_WEIGHTS:
             self._engine = self._newton(params, from_sample=not one_batch)
+        elif penalty.l1:
+            columns, moves = to_move(self._data, params, penalty, fit_intercept)
+            barrier = (n * self._n_classes) ** 3 + 4 * n * n * len(columns) * self._n_classes
+            little = one_batch and min((n + 300) * moves**2, barrier) <= _LITTLE
+            cheap = little or self._sparse_cost(moves) <= _CHEAP
+            self._engine = self._on_columns(params, columns) if cheap else self._dual_ascent(params)
+        elif one_batch and (d + d * d / n <= _NARROW or not l2_alone):
+            self._engine = self._newton(params)
         else:
             self._engine = self._dual_ascent(params)
 
@@ -126,6 +139,15 @@ class OptimumFit:
         rows = CentredRows(data.X, data.y, data.weight, data.rows, self._fit_intercept)
         return Newton(rows, self._penalty, params, self._state.rng, self._tol, from_sample)
 
+    def _on_columns(
+        self, params: Parameters, columns: Codes, damping: float | None = None
+    ) -> Newton:
+        """Newton's method on some columns."""
+        self._space = SomeColumns(self._data, columns, self._penalty.l1, self._fit_intercept)
+        params = self._space.into(params)
+        rng = self._state.rng
+        return Newton(self._space, self._penalty, params, rng, self._tol, damping=damping)
+
     @property
     def t(self) -> int:
         return self._t + self._engine.t
@@ -140,16 +162,50 @@ class OptimumFit:
 
     def epoch(self) -> None:
         if self._is_slow():
-            params = self._engine.parameters()
-            self._t += self._engine.t
-            self._doubted, self._times_estimate = False, 1.0
-            del self._engine  # the memory of both would be too much
-            if self._may_reduce:
-                params = self._reduced(params)
-            self._engine = self._newton(params)
+            self._hand_over()
+        elif isinstance(self._space, SomeColumns) and len(self._space.left_out):
+            self._take_in(self._space)
         self._before = self.objective
         self._engine.epoch()
         self._since_look += 1
+
+    def _hand_over(self) -> None:
+        """To Newton's method; with l1 on columns that may have weights, if they are not many."""
+        params = self._engine.parameters()
+        if self._penalty.l1:
+            columns, moves = to_move(self._data, params, self._penalty, self._fit_intercept)
+            cost = self._sparse_cost(moves)
+            if len(columns) <= FULL_WIDTH and (cost <= self._wait or self._doubted):
+                self._leave_engine()
+                self._engine = self._on_columns(params, columns)
+            else:
+                self._wait = max(self._wait, round(cost))
+            return
+        self._leave_engine()
+        if self._may_reduce:
+            params = self._reduced(params)
+        self._engine = self._newton(params)
+
+    def _take_in(self, some: SomeColumns) -> None:
+        """Go on with the columns too that were left out and may have weights."""
+        params, columns = self.parameters(), np.union1d(some.columns, some.left_out)
+        damping = self._engine.damping if isinstance(self._engine, Newton) else None
+        self._leave_engine()
+        self._at_rest = 0
+        self._engine = self._on_columns(params, columns, damping)
+
+    def _sparse_cost(self, moves: int) -> float:
+        """Of a Newton move of so many weights, in epochs of dual ascent."""
+        X, n, K = self._data.X, len(self._data.rows), self._n_classes
+        weights = moves / 2 if K == 2 else moves
+        epoch = (20 * K * X.size / X.shape[0] + 1500) * n + 300 * X.shape[1] * K
+        return min(_MOVE_COST + (n + 300) * weights**2 / epoch, _LONGEST_WAIT)
+
+    def _leave_engine(self) -> None:
+        """Forget it: the memory of two would be too much."""
+        self._t += self._engine.t
+        self._doubted, self._times_estimate = False, 1.0
+        del self._engine
 
     def _is_slow(self) -> bool:
         """Whether Newton's method is to check the gap, or would have closed more of it meanwhile.
@@ -213,7 +269,8 @@ class OptimumFit:
         self._engine.parameters()
         found = self.objective
         fell = found < self._lowest * (1 - _ROUNDING[self._data.X.dtype])
-        self._at_rest = 0 if fell else self._at_rest + 1
+        away = isinstance(self._engine, Newton) and self._engine.away
+        self._at_rest = 0 if fell or away else self._at_rest + 1
         self._lowest = min(found, self._lowest)
         if found < _PERFECT * tol:
             return True

@@ -45,16 +45,23 @@ def affordable(n: int, d: int, n_classes: int) -> bool:
 class InteriorPoint:
     """Moves on ``F(W, b)`` with l1 > 0; keeps a point of its own, that has no zeros, and mu."""
 
-    def __init__(self, objective: Objective, scale: Floats, point: Point) -> None:
+    def __init__(self, objective: Objective, scale: Floats, n_classes: int) -> None:
         self.objective = objective
         rows = objective.rows
         self._scale = scale[:, None]
         self._X = rows.centred(slice(0, rows.n)).astype(np.float64) * scale
         self._s = rows.weight.astype(np.float64)[:, None] / rows.n
-        self._l1 = objective.penalty.l1 * self._scale * np.ones(point.W.shape[1])
+        self._l1 = objective.penalty.l1 * self._scale * np.ones(n_classes)
         self._l2 = objective.penalty.l2 * self._scale**2
-        self._here, self._W = point, point.W / self._scale
-        self._mu = _FIRST * point.F / (2 * point.W.size)
+        # From zero: from weights of which some are 0 and others not, steps may be too short.
+        self._W = np.zeros((rows.d, n_classes))
+        self._here = self._point(self._W, np.zeros(n_classes))
+        self._mu = _FIRST * self.F / (2 * self._W.size)
+
+    @property
+    def F(self) -> float:
+        """At the point of its own."""
+        return self._here.F
 
     def move(self, point: Point) -> tuple[Point, float]:
         """A step; the better of the point given and of where it led, and a bound of its gap."""

@@ -70,12 +70,12 @@ def descend(
 ) -> int: ...
 def add_gram(
     X: NDArray[_Float],
-    offset: NDArray[np.float64],
-    scale: NDArray[np.float64],
-    w: NDArray[np.float64],
-    room: NDArray[np.float64],
-    mean: NDArray[np.float64],
-    H: NDArray[np.float64],
+    offset: NDArray[np.floating],
+    scale: NDArray[np.floating],
+    w: NDArray[np.floating],
+    room: NDArray[np.floating],
+    mean: NDArray[np.floating],
+    H: NDArray[np.floating],
 ) -> None: ...
 def curve(
     scores: NDArray[_Float],

@@ -11,8 +11,8 @@ from libc.math cimport exp, fabs, fabsf, log, logf
 from libc.stdint cimport int32_t, int64_t
 
 from skl_softmax._kernels cimport (
-    copied_scores, fast_exp, fast_log, fetch, for_every_cpu, highest, index_t, narrow, rows_centred, rows_gram,
-    rows_update,
+    copied_scores, fast_exp, fast_log, fetch, for_every_cpu, highest, index_t, narrow,
+    rows_centred, rows_gram, rows_update,
 )
 
 

@@ -55,6 +55,7 @@ class Newton:
     start : `Parameters` to begin at
     rng : choice of rows for metrics
     from_sample : whether to begin near the optimum of some rows where ``start`` is zero
+    damping : of the last move with l1, where there was one
 
     Attributes
     ----------
@@ -72,6 +73,7 @@ class Newton:
         rng: np.random.RandomState,
         tol: float,
         from_sample: bool = False,
+        damping: float | None = None,
     ) -> None:
         self.t = 0
         self._tol = tol
@@ -96,7 +98,7 @@ class Newton:
             b = start.intercept + rows.centre @ W if rows.fit_intercept else np.zeros(W.shape[1])
             self._point = self._objective.at(W, b)
         self._proximal = (
-            ProximalNewton(self._objective, self._curvature, not self._at_zero, rng)
+            ProximalNewton(self._objective, self._curvature, not self._at_zero, rng, damping)
             if penalty.l1
             else None
         )
@@ -132,6 +134,16 @@ class Newton:
     @property
     def objective(self) -> float:
         return self._point.F
+
+    @property
+    def away(self) -> bool:
+        """Whether moves are on their way from a worse point than the best, which rests."""
+        return self._proximal is not None and self._proximal.is_away(self._point)
+
+    @property
+    def damping(self) -> float:
+        """Of the next move."""
+        return self._damping if self._proximal is None else self._proximal.damping
 
     @property
     def certain(self) -> bool:

@@ -82,11 +82,17 @@ class ProximalNewton:
     """Moves on ``F(W, b)`` with l1 > 0; keeps damping, and the metric for polishing."""
 
     def __init__(
-        self, objective: Objective, curvature: Curvature, near: bool, rng: np.random.RandomState
+        self,
+        objective: Objective,
+        curvature: Curvature,
+        near: bool,
+        rng: np.random.RandomState,
+        damping: float | None = None,
     ) -> None:
         self.objective, self.curvature, self.rng = objective, curvature, rng
         self._scale = curvature.scale
-        self._damping = self._polish_damping = _FIRST_DAMPING
+        self.damping = damping or _FIRST_DAMPING
+        self._polish_damping = _FIRST_DAMPING
         self._near = near  # the optimum, by what the last move gained
         self._rounds = _ROUNDS  # to solve a model in; more where it was not solved
         self._gained = 0.0  # by the last moves on parts of the working set, the older the less
@@ -101,7 +107,7 @@ class ProximalNewton:
         features, classes, share = self._working_set(point)
         n, K = point.residual.shape
         if len(features) / share >= n * K and affordable(n, len(point.W), K):
-            self._interior = InteriorPoint(self.objective, self._scale, point)
+            self._interior = InteriorPoint(self.objective, self._scale, K)
             return self._interior.move(point)
         precise = self._near
         step = self._step(point, features, classes, precise)
@@ -113,14 +119,18 @@ class ProximalNewton:
         if unsolved and self._rounds < most:
             self._rounds, unsolved = 2 * self._rounds, False
         if t == 1 and gained > _GOOD * slope and not unsolved:
-            self._damping /= _ONWARD if precise else 4
+            self.damping /= _ONWARD if precise else 4
         elif slope and (unsolved or t < 0.5 or gained < _POOR * slope):
-            self._damping = min(4 * self._damping, _MOST_DAMPING)
+            self.damping = min(4 * self.damping, _MOST_DAMPING)
         if share < 1:
             new, gap = self._polish(new)
             gained = point.F - new.F
         self._near = gained < _NEAR * point.F
         return new, gap
+
+    def is_away(self, point: Point) -> bool:
+        """Whether moves are on their way from a worse point than this."""
+        return self._interior is not None and self._interior.F > point.F
 
     def finished(self, point: Point) -> Point:
         """The point with its zeros, where moves have none."""
@@ -158,7 +168,7 @@ class ProximalNewton:
         reach = np.concatenate([penalty.l1 * scale, free])
         at = np.diag_indices(len(H))
         H[at] *= 1 + _RIDGE[rows.dtype]
-        H[at] += self._damping + 1e-15
+        H[at] += self.damping + 1e-15
         H[:m, :m][np.diag_indices(m)] += penalty.l2 * scale**2
         if len(point.b) > 2:
             _hold_shifts(H, features, classes, len(point.b))
@@ -194,14 +204,15 @@ class ProximalNewton:
             B *= scale
             s = rows.weight[block].astype(dtype)
             P = point.probabilities(block).astype(dtype, copy=False)
-            M = np.empty((len(P), size), dtype, order="F")
+            M = np.empty((len(P), size if n_classes > 2 else 0), dtype, order="F")
             for k in held:
                 if len(at[k]) == 0:
                     continue
                 p = P[:, k]
                 V = np.ones((len(P), len(at[k])), dtype, order="F")
                 V[:, : len(columns[k])] = B[:, columns[k]]
-                M[:, at[k]] = V * (np.sqrt(s) * p)[:, None]
+                if n_classes > 2:
+                    M[:, at[k]] = V * (np.sqrt(s) * p)[:, None]
                 V *= np.sqrt(s * p * (1 - p) * (2 if n_classes == 2 else 1))[:, None]
                 own[k] = syrk(1.0, V, beta=1.0, c=own[k], trans=1, lower=1, overwrite_c=1)
             if n_classes > 2 and size:

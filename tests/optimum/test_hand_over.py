@@ -18,6 +18,8 @@ from skl_softmax._optimum import OptimumFit
 from skl_softmax._optimum._dual import DualAscent
 from skl_softmax._optimum._metric import Curvature
 from skl_softmax._optimum._newton import Newton
+from skl_softmax._optimum._row_space import RowSpace
+from skl_softmax._optimum._some_columns import SomeColumns
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
@@ -374,7 +376,9 @@ def test_one_batch_is_deterministic(container):
     [
         (60, 20, 10, Penalty(l2=1e-3), Newton),  # its metrics cost little
         (160, 384, 20, Penalty(l2=1e-3), DualAscent),
-        (160, 384, 20, Penalty(l1=1e-3), Newton),
+        (60, 384, 3, Penalty(l1=1e-3), Newton),
+        (160, 384, 20, Penalty(l1=1e-3), DualAscent),  # all of whose weights may move
+        (2000, 384, 3, Penalty(l1=0.05), Newton),  # of which few do
         (160, 384, 20, Penalty(), Newton),
         (10, 3000, 2, Penalty(l2=1e-3), Newton),  # of 20 weights in the rows' own coordinates
         (300, 400, 10, Penalty(l2=1e-3), DualAscent),  # more than one batch
@@ -389,7 +393,9 @@ def test_first_engine_goes_by_cost(container, n, d, n_classes, penalty, first):
     engine = engine_of(container(X), np.arange(n) % n_classes, penalty=penalty)
 
     assert type(engine._engine) is first
-    assert (engine._space is not None) == (n == 10)
+    on_columns = first is Newton and penalty.l1
+    reduced = RowSpace if n == 10 else SomeColumns if on_columns else type(None)
+    assert type(engine._space) is reduced
 
 
 @CONTAINERS

@@ -31,7 +31,7 @@ def engine(X, y, weight=None, l1=1e-5, l2=0.0, fit_intercept=True):
     rows = CentredRows(X, y, weight, np.arange(n), fit_intercept)
     objective = Objective(rows, Penalty(l2, l1))
     point = objective.at(np.zeros((X.shape[1], K)), np.zeros(K))
-    return InteriorPoint(objective, 1 / rows.deviation, point), point
+    return InteriorPoint(objective, 1 / rows.deviation, K), point
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
