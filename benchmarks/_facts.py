@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 def machine_facts():
     """All facts, for the JSON file of a report."""
     packages = ("skl_softmax", "numpy", "scipy", "scikit-learn", "threadpoolctl")
-    rivals = ("torch", "scikit-learn-intelex", "vowpalwabbit", "river")
+    rivals = ("torch", "scikit-learn-intelex", "vowpalwabbit", "river", "cyanure")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),

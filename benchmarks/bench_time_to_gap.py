@@ -1,11 +1,14 @@
 """Answers how soon each solver reaches the optimum, on data as they come and standardised.
 
     python benchmarks/bench_time_to_gap.py --data letter iris --alphas 1e-4 --cap 10
+    python benchmarks/bench_time_to_gap.py --penalty l1
     python benchmarks/bench_time_to_gap.py --quick
 
 All minimise F = mean cross-entropy + alpha / 2 |W|^2 on the same float32 rows; alpha = 1/n is
 C = 1. The gap is (F - F*) / F*, with F in float64 at the parameters that a fit ends with and F*
-from `_optima.py`. Standardising is not timed.
+from `_optima.py`. Standardising is not timed. With ``--penalty l1`` the last term is alpha |W|_1,
+and alphas are shares of the one that empties the model; rivals are LogisticRegression's saga, for
+two classes its liblinear (whose intercept, scaled by 100, is hardly penalised), and cyanure.
 
 Series: every contender fits anew with max_iter = 1, 2, 3, 5, 8, 13, ... and no stopping rule of
 its own (ours: tol=None; LogisticRegression: tol=1e-12), the contenders taking turns, until the gap
@@ -37,7 +40,8 @@ import numpy as np
 import scipy.sparse as sp
 from _harness import HERE, Report, arguments, interrupted_after
 from _optima import Optimum, objective, optimum
-from datasets import BUNDLED, EMBEDDINGS, FETCHERS, GENERATED, NAMES, Data, load
+from datasets import BUNDLED, EMBEDDINGS, FETCHERS, FEW_MATTER, GENERATED, NAMES, Data, load
+from rivals import Cyanure, CyanureClassifier
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
@@ -60,6 +64,8 @@ SHORT = 0.2  # seconds; a shorter fit is repeated
 CHOLESKY = 1e12  # n (d K)^2, about the multiplications of one newton-cholesky step: 30 s and more
 MLP_BATCH = 200
 TOL = SoftmaxSGDClassifier().tol
+SHARES = ("0.1", "0.01", "0.001")  # of the l1 that empties the model
+SPARSE = (*FEW_MATTER, "digits", "breast_cancer", "letter", "clinc150", "20newsgroups")
 SGD_MODEL, MLP_MODEL = "SGDClassifier", "MLPClassifier(())"
 
 
@@ -73,6 +79,7 @@ class Case:
     alpha: float
     data: Data
     optimum: Optimum
+    penalty: str = "l2"
 
     @property
     def name(self):
@@ -90,7 +97,7 @@ class Case:
             if isinstance(model, MLPClassifier)
             else (model.coef_, model.intercept_)
         )
-        value = objective(self.data.X, self.data.y, *found, self.alpha)
+        value = objective(self.data.X, self.data.y, *found, self.alpha, self.penalty)
         return float(np.nan_to_num(value, nan=np.inf))
 
     def log_loss(self, model):
@@ -174,6 +181,8 @@ def contenders(case):
     """Name -> model whose max_iter grows."""
     n, d = case.data.X.shape
     n_classes = int(case.data.y.max()) + 1
+    if case.penalty == "l1":
+        return sparse_contenders(case, n, n_classes)
     solvers = [LBFGS, "newton-cg", "newton-cholesky", "saga"]
     if n * (d * n_classes) ** 2 > CHOLESKY:
         solvers.remove("newton-cholesky")
@@ -182,8 +191,27 @@ def contenders(case):
     return {OURS: ours} | {name: clone(theirs).set_params(solver=name) for name in solvers}
 
 
+def sparse_contenders(case, n, n_classes):
+    """The same with l1."""
+    theirs = LogisticRegression(C=1 / (case.alpha * n), l1_ratio=1, tol=1e-12, random_state=0)
+    found = {OURS: SoftmaxSGDClassifier(**sparse(case), tol=None)}
+    found["saga"] = clone(theirs).set_params(solver="saga")
+    if n_classes == 2:
+        found["liblinear"] = theirs.set_params(solver="liblinear", intercept_scaling=100)
+    if CyanureClassifier:
+        found["cyanure"] = Cyanure(case.alpha, n_classes)
+    return found
+
+
+def sparse(case):
+    """Parameters of ours with l1."""
+    return {"penalty": "l1", "alpha": case.alpha, "random_state": 0}
+
+
 def as_they_come(case):
     """Name -> model with its defaults at this regularisation."""
+    if case.penalty == "l1":
+        return {OURS: SoftmaxSGDClassifier(**sparse(case))}
     n = len(case.data.y)
     C = 1 / (case.alpha * n)
     models = {
@@ -239,10 +267,11 @@ def run_as_they_come(case, cap, repeat):
 
 
 def ratios(found):
-    """Ratio of the best of scikit-learn's solvers, and of lbfgs, to ours at every gap."""
+    """Ratio of the best of the rivals, and of lbfgs, to ours at every gap."""
     ours, theirs = found[OURS], {name: s for name, s in found.items() if name != OURS}
     row = {}
-    for head, rivals in ("best", theirs), (LBFGS, {LBFGS: theirs[LBFGS]}):
+    alone = {name: series for name, series in theirs.items() if name == LBFGS}
+    for head, rivals in (("best", theirs), (LBFGS, alone))[: 1 + len(alone)]:
         for gap in GAPS:
             own = ours.time_to(gap)
             reached = [t for s in rivals.values() if (t := s.time_to(gap)) is not None]
@@ -268,7 +297,7 @@ def geometric_mean(values):
     return float(np.exp(np.mean(np.log(known)))) if known else None
 
 
-def cases_of(name, alphas, quick):
+def cases_of(name, alphas, quick, penalty):
     """Every case of a data set."""
     data = load(name)
     if quick:
@@ -281,6 +310,13 @@ def cases_of(name, alphas, quick):
             None if data.X_test is None else data.X_test[test],
             None if data.X_test is None else np.searchsorted(labels, data.y_test[test]),
         )
+    if penalty == "l1":
+        largest = emptying(data)
+        for share in alphas or SHARES:
+            alpha = float(share) * largest
+            reference = optimum(f"{name}-raw", data.X, data.y, alpha, penalty)
+            yield Case(name, "raw", f"{share} of the largest", alpha, data, reference, penalty)
+        return
     sparse = sp.issparse(data.X)
     alphas = alphas or ["1/n", "1e-4", "1e-5"] + (["1e-6"] if sparse else [])
     for scaling in ("raw",) if sparse else ("raw", "standardised"):
@@ -289,6 +325,12 @@ def cases_of(name, alphas, quick):
             alpha = 1 / len(data.y) if text == "1/n" else float(text)
             reference = optimum(f"{name}-{scaling}", rows.X, rows.y, alpha)
             yield Case(name, scaling, text, alpha, rows, reference)
+
+
+def emptying(data):
+    """The least alpha with which l1 leaves no weight."""
+    Y = np.eye(int(data.y.max()) + 1)[data.y]
+    return float(np.abs(data.X.T @ (Y - Y.mean(axis=0))).max() / len(Y))
 
 
 def standardised(data):
@@ -353,6 +395,7 @@ def tables_of_ratios(report, cases, all_series):
     report.table("Ratios: their time over ours", rows)
     groups = {"all": NAMES, "bundled": BUNDLED, "shared": SHARED}
     groups |= {"embeddings": tuple(EMBEDDINGS), "generated": tuple(GENERATED)}
+    groups |= {"few matter": tuple(FEW_MATTER)}
     groups |= {name: (name,) for name in NAMES}
     means = []
     for group, members in groups.items():
@@ -410,10 +453,18 @@ def check_series(report, cases, all_series, rows):
     check_worst(report, "ours: raw / standardised at 1e-2, every case", values, at_most=1.3)
 
 
+def check_sparse(report, rows):
+    """The targets for times to a gap with l1."""
+    values = [row["x_best_1e-03"] for row in rows]
+    claim = "best rival / ours at 1e-3, l1"
+    check_worst(report, f"{claim}, geometric mean", [geometric_mean(values)], at_least=1)
+    check_worst(report, f"{claim}, every case", values, at_least=1 / 1.2)
+
+
 def check_as_they_come(report, singles, cap):
     """The targets for fits with defaults."""
     models = [{row["model"]: row for row in single} for single in singles]
-    for rival in SGD_MODEL, MLP_MODEL:
+    for rival in (SGD_MODEL, MLP_MODEL) if len(models[0]) > 1 else ():
         for key in "objective", "log_loss", "seconds":
             values = [compared(found, rival, key, cap) for found in models]
             claim = f"{rival} / ours, both as they come, every case: {key}"
@@ -430,14 +481,21 @@ def main():
     options = arguments(
         __doc__,
         data={"nargs": "+", "choices": NAMES, "help": "which sets (default: all)"},
-        alphas={"nargs": "+", "help": "numbers or 1/n (default: 1/n, 1e-4, 1e-5; text: also 1e-6)"},
+        alphas={
+            "nargs": "+",
+            "help": "numbers or 1/n (default: 1/n, 1e-4, 1e-5; text: also 1e-6);"
+            " with l1 shares of the largest (default: 0.1, 0.01, 0.001)",
+        },
         cap={"type": float, "help": "seconds after which a solver is not followed (default: 60)"},
+        penalty={"choices": ("l2", "l1"), "default": "l2", "help": "(default: l2)"},
         threads={"type": int, "default": min(2, cpu_count()), "help": "of BLAS (default: 2)"},
         plot={"action": "store_true", "help": "draw results/time_to_gap_<set>.png"},
     )
     report = Report(Path(__file__), options)
-    names = options.data or (("iris", "letter", "20newsgroups") if options.quick else NAMES)
-    alphas = options.alphas or (["1e-4"] if options.quick else None)
+    l1 = options.penalty == "l1"
+    all_names = SPARSE if l1 else [name for name in NAMES if name not in FEW_MATTER]
+    names = options.data or (("iris", "letter", "20newsgroups") if options.quick else all_names)
+    alphas = options.alphas or (["0.1" if l1 else "1e-4"] if options.quick else None)
     cap = options.cap or (2.0 if options.quick else 60.0)
     repeat = options.repeat or 3
     print(f"{options.threads} BLAS thread(s), cap {cap:g} s")
@@ -446,7 +504,7 @@ def main():
     with threadpool_limits(options.threads):
         for name in names:
             cases, found = [], []
-            for case in cases_of(name, alphas, options.quick):
+            for case in cases_of(name, alphas, options.quick, options.penalty):
                 if not all_cases:
                     run_series(case, 0.0, 1)  # warm-up
                 series, single = measure(report, case, cap, repeat)
@@ -465,7 +523,10 @@ def main():
     worst = max(case.optimum.left for case in all_cases)
     report.check("reference optima: relative gap left, every case", worst, at_most=GAPS[-1] / 10)
     rows = tables_of_ratios(report, all_cases, all_series)
-    check_series(report, all_cases, all_series, rows)
+    if l1:
+        check_sparse(report, rows)
+    else:
+        check_series(report, all_cases, all_series, rows)
     check_as_they_come(report, singles, cap)
     report.close()
 

@@ -9,7 +9,8 @@ A data folder holds, for each set, ``<name>/<name>.npz`` with X, y and perhaps X
 or, if sparse, ``<name>_tfidf_train.npz`` and ``<name>_tfidf_test.npz`` (`scipy.sparse.save_npz`)
 beside a ``<name>_y.npz`` with y and y_test.
 
-Embeddings are made from the two sets of text, and a few sets by chance: `EMBEDDINGS`, `GENERATED`.
+Embeddings are made from the two sets of text, and a few sets by chance: `EMBEDDINGS`, `GENERATED`,
+and, with few features that matter, `FEW_MATTER`.
 """
 
 import os
@@ -50,6 +51,8 @@ def load(name: str) -> Data:
         return _embedded(*EMBEDDINGS[name])
     if name in GENERATED:
         return _generated(*GENERATED[name])
+    if name in FEW_MATTER:
+        return _few_matter(*FEW_MATTER[name])
     for folder in (os.environ.get(VARIABLE), BESIDE_CHECKOUT):
         if folder and (Path(folder) / name).is_dir():
             parts = _stored(Path(folder) / name)
@@ -129,6 +132,64 @@ def _generated(n_samples, n_features, n_classes, sigma):
     return Data((X * np.exp(sigma * rng.standard_normal(n_features))).astype(np.float32), y)
 
 
+def _few_matter(rows, n_samples, n_features, n_classes):
+    """Labels by chance, with odds that twenty features (of spectra: twelve bumps) decide."""
+    rng = np.random.default_rng(0)
+    X, told = rows(rng, n_samples, n_features)
+    scores = told @ rng.standard_normal((told.shape[1], n_classes))
+    y = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    return Data(X.astype(np.float32), np.unique(y, return_inverse=True)[1])
+
+
+def _some_of(rng, X, scale):
+    return scale * X[:, rng.choice(X.shape[1], 20, replace=False)]
+
+
+def _normal(rng, n, d):
+    X = rng.standard_normal((n, d))
+    return X, _some_of(rng, X, 0.7)
+
+
+def _uniform(rng, n, d):
+    X = rng.random((n, d))
+    return X, _some_of(rng, X, 3)
+
+
+def _uncentred(rng, n, d):
+    X = rng.standard_normal((n, d))
+    return X + 10 * rng.random(d), _some_of(rng, X, 0.7)
+
+
+def _unlike(rng, n, d):
+    X = rng.standard_normal((n, d))
+    return X * np.exp(1.5 * rng.standard_normal(d)), _some_of(rng, X, 0.7)
+
+
+def _correlated(rng, n, d):
+    X = rng.standard_normal((n, 10)) @ rng.standard_normal((10, d)) / 3
+    X += rng.standard_normal((n, d))
+    return X, _some_of(rng, X, 0.4)
+
+
+def _counts(rng, n, d):
+    rates = np.minimum(30 / np.arange(1, d + 1), 3) * np.exp(0.3 * rng.standard_normal(d))
+    X = rng.poisson(rates, (n, d))
+    return sp.csr_array(X), np.log1p(X[:, 1:21])
+
+
+def _binary(rng, n, d):
+    X = sp.random_array((n, d), density=20 / d, rng=rng, format="csr")
+    X.data[:] = 1
+    return X, 2 * X[:, rng.choice(d, d // 10, replace=False)].toarray()
+
+
+def _spectra(rng, n, d):
+    centres, widths = rng.random(12), 0.03 + 0.1 * rng.random(12)
+    bumps = np.exp(-0.5 * ((np.linspace(0, 1, d) - centres[:, None]) / widths[:, None]) ** 2)
+    amounts = rng.gamma(2, 1, (n, 12))
+    return amounts @ bumps + 0.002 * rng.standard_normal((n, d)) + 0.5, amounts
+
+
 def _stored(folder):
     name = folder.name
     if (folder / f"{name}.npz").exists():
@@ -201,4 +262,16 @@ GENERATED = {  # rows, features, classes, how unlike the units of the columns ar
     "two_a_class": (250, 1500, 125, 0.0),
     "unlike_columns": (6000, 768, 300, 1.0),
 }
-NAMES = (*BUNDLED, *FETCHERS, *EMBEDDINGS, *GENERATED)
+FEW_MATTER = {  # rows, how many, features, classes
+    "normal": (_normal, 1000, 100, 3),
+    "normal_wide": (_normal, 4000, 500, 2),
+    "uniform": (_uniform, 2000, 300, 3),
+    "uncentred": (_uncentred, 1500, 65, 4),
+    "unlike": (_unlike, 1000, 2000, 2),
+    "correlated": (_correlated, 1000, 300, 3),
+    "counts": (_counts, 1000, 2000, 5),
+    "counts_wide": (_counts, 257, 20000, 2),
+    "binary": (_binary, 2000, 5000, 4),
+    "spectra": (_spectra, 200, 400, 3),
+}
+NAMES = (*BUNDLED, *FETCHERS, *EMBEDDINGS, *GENERATED, *FEW_MATTER)

@@ -4,7 +4,9 @@ Those that learn return a ``predict_proba``. Softmax regression by hand is writt
 one writes it in a notebook: it is what a user has today without this package.
 """
 
+import os
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,6 +23,10 @@ try:
     import vowpalwabbit
 except ImportError:
     vowpalwabbit = None
+try:
+    from cyanure.estimators import Classifier as CyanureClassifier
+except ImportError:
+    CyanureClassifier = None
 try:
     import river
     import river.linear_model
@@ -110,6 +116,44 @@ def one_read(data):
     seconds = {name: min(clock(way) for _ in range(7)) for name, way in ways.items()}
     best = min(seconds, key=seconds.get)
     return f"floor: {best}", lambda n_epochs: [ways[best]() for _ in range(n_epochs)]
+
+
+class Cyanure:
+    """Cyanure's classifier with l1, silent, on one thread, with coefficients as scikit-learn's."""
+
+    def __init__(self, alpha, n_classes, max_iter=500):
+        self.alpha, self.n_classes, self.max_iter = alpha, n_classes, max_iter
+
+    def set_params(self, max_iter):
+        """As of an estimator."""
+        self.max_iter = max_iter
+        return self
+
+    def fit(self, X, y):
+        """Computes no duality gap before the last epoch."""
+        loss = "logistic" if self.n_classes == 2 else "multiclass-logistic"
+        model = CyanureClassifier(
+            loss=loss, penalty="l1", lambda_1=self.alpha, fit_intercept=True, tol=1e-12,
+            max_iter=self.max_iter, duality_gap_interval=self.max_iter, verbose=False, n_threads=1,
+        )  # fmt: skip
+        with silenced():
+            model.fit(X, y)
+        self.coef_ = np.reshape(model.coef_, (X.shape[1], -1)).T
+        self.intercept_, self.n_iter_ = np.ravel(model.intercept_), model.n_iter_
+        return self
+
+
+@contextmanager
+def silenced():
+    """Without what compiled code prints."""
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class Scaled:
