@@ -8,6 +8,7 @@ import numpy as np
 from skl_softmax._objective import exact_objective
 from skl_softmax._optimum._centred_rows import CentredRows
 from skl_softmax._optimum._dual import DualAscent
+from skl_softmax._optimum._interior_point import affordable
 from skl_softmax._optimum._metric import FULL_WIDTH
 from skl_softmax._optimum._newton import Newton
 from skl_softmax._optimum._proximal_move import least_shift
@@ -23,6 +24,7 @@ _SHARE_LEFT = 0.4  # of the gap by a Newton move, about
 _MOVE_COST, _METRIC_COST = 2.0, 0.5  # of a move, in epochs of dual ascent: 2 + .5 d^2 / n
 _PRODUCTS_COST = 12.0  # with one metric for all classes: more products
 _LONGEST_WAIT = 50  # epochs for which none is made, whatever it costs
+_DEAREST = 150.0  # epochs that a move with l1 may cost then
 _PERFECT = 1e-3  # times tol: an objective with no more to gain
 _CLOSE = 0.1  # times tol: a gap that need not be close to the true one
 _CLOSER = 3  # epochs for a closer bound, at most
@@ -88,7 +90,8 @@ class OptimumFit:
         self._balanced_at = -1
         self._at_rest, self._lowest = 0, np.inf  # epochs without a fall of the objective
         self._times_estimate = 1.0  # gap of dual ascent, as it was at the last look
-        self._since_look = 0  # epochs
+        self._epochs = self._since_look = 0
+        self._next_count = 0  # epochs after which weights that would move are counted again
         self._doubted = False  # dual ascent says that it is done, but Newton's method shall see
         self._before, self._closer = np.inf, 0  # objective; epochs made for a closer bound
         self._engine: DualAscent | Newton
@@ -96,9 +99,8 @@ class OptimumFit:
             self._engine = self._newton(params, from_sample=not one_batch)
         elif penalty.l1:
             columns, moves = to_move(self._data, params, penalty, fit_intercept)
-            barrier = (n * self._n_classes) ** 3 + 4 * n * n * len(columns) * self._n_classes
-            little = one_batch and min((n + 300) * moves**2, barrier) <= _LITTLE
-            cheap = little or self._sparse_cost(moves) <= _CHEAP
+            little = one_batch and self._products(moves, len(columns)) <= _LITTLE
+            cheap = little or self._sparse_cost(moves, len(columns)) <= _CHEAP
             self._engine = self._on_columns(params, columns) if cheap else self._dual_ascent(params)
         elif one_batch and (d + d * d / n <= _NARROW or not l2_alone):
             self._engine = self._newton(params)
@@ -167,19 +169,17 @@ class OptimumFit:
             self._take_in(self._space)
         self._before = self.objective
         self._engine.epoch()
+        self._epochs += 1
         self._since_look += 1
 
     def _hand_over(self) -> None:
         """To Newton's method; with l1 on columns that may have weights, if they are not many."""
         params = self._engine.parameters()
         if self._penalty.l1:
-            columns, moves = to_move(self._data, params, self._penalty, self._fit_intercept)
-            cost = self._sparse_cost(moves)
-            if len(columns) <= FULL_WIDTH and (cost <= self._wait or self._doubted):
+            columns = self._columns_worth(params)
+            if columns is not None:
                 self._leave_engine()
                 self._engine = self._on_columns(params, columns)
-            else:
-                self._wait = max(self._wait, round(cost))
             return
         self._leave_engine()
         if self._may_reduce:
@@ -194,12 +194,31 @@ class OptimumFit:
         self._at_rest = 0
         self._engine = self._on_columns(params, columns, damping)
 
-    def _sparse_cost(self, moves: int) -> float:
+    def _columns_worth(self, params: Parameters) -> Codes | None:
+        """Those that may have weights, once dual ascent has had as long as a move of them takes."""
+        if self._epochs < self._next_count:
+            return None
+        columns, moves = to_move(self._data, params, self._penalty, self._fit_intercept)
+        cost = self._sparse_cost(moves, len(columns))
+        wait = min(cost, _LONGEST_WAIT)
+        if wait <= self._epochs and cost <= _DEAREST and len(columns) <= FULL_WIDTH:
+            return columns
+        self._next_count = self._epochs + _SPARSE_WAIT
+        self._wait = max(self._wait, round(wait))
+        return None
+
+    def _sparse_cost(self, moves: int, n_columns: int) -> float:
         """Of a Newton move of so many weights, in epochs of dual ascent."""
         X, n, K = self._data.X, len(self._data.rows), self._n_classes
-        weights = moves / 2 if K == 2 else moves
         epoch = (20 * K * X.size / X.shape[0] + 1500) * n + 300 * X.shape[1] * K
-        return min(_MOVE_COST + (n + 300) * weights**2 / epoch, _LONGEST_WAIT)
+        return _MOVE_COST + self._products(moves, n_columns) / epoch
+
+    def _products(self, moves: int, n_columns: int) -> float:
+        """Of such a move, by coordinate descent or in the rows' space."""
+        n, K = len(self._data.rows), self._n_classes
+        descent = (n + 300) * (moves / 2 if K == 2 else moves) ** 2
+        barrier = (n * K) ** 3 + 4 * n * n * n_columns * K
+        return min(descent, barrier) if affordable(n, n_columns, K) else descent
 
     def _leave_engine(self) -> None:
         """Forget it: the memory of two would be too much."""
@@ -285,7 +304,8 @@ class OptimumFit:
         if isinstance(self._engine, Newton):
             self._engine.renew_metric()
             return True
-        self._doubted = self._may_hand_over
+        worth = not self._penalty.l1 or self._columns_worth(self._engine.parameters()) is not None
+        self._doubted = self._may_hand_over and worth
         return self._doubted
 
     def _below(self, tol: float) -> bool:
