@@ -10,6 +10,9 @@ process  peak growth of the process's anonymous memory (RssAnon in /proc/self/st
 
 The larger one is held against the target, a quarter of the file.
 
+Then whole fits in many classes, of rows in columns of unlike scales that Newton's method is needed
+for: what they take beyond twice the rows and the parameters, which should be a gigabyte at most.
+
     python benchmarks/bench_memory.py --quick
 """
 
@@ -34,6 +37,8 @@ from skl_softmax import SoftmaxSGDClassifier
 
 N_CLASSES, EPOCHS = 10, 2
 OURS = "SoftmaxSGDClassifier"
+MANY_CLASSES = [(2000, 900, 80), (3000, 1200, 150), (6000, 768, 300)]  # rows, features, classes
+GIGABYTE = 1e9
 
 
 def cases():
@@ -87,6 +92,23 @@ def measure(name, path, shape):
     X = np.memmap(path, np.float32, "r", shape=shape, order=order)
     y = rng.integers(N_CLASSES, size=len(X))
     model.fit(rng.random((1000, shape[1]), dtype=np.float32), np.arange(1000) % N_CLASSES)
+    print(json.dumps(peaks_of(model, X, y)))
+
+
+def measure_classes(n_samples, n_features, n_classes):
+    """The same of a whole fit in many classes."""
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    rng = np.random.default_rng(0)
+    y = np.arange(n_samples) % n_classes
+    X = 0.5 * rng.standard_normal((n_classes, n_features))[y]
+    X += rng.standard_normal(X.shape)
+    X = (X * np.exp(rng.standard_normal(n_features))).astype(np.float32)
+    model = SoftmaxSGDClassifier(alpha=1e-5, random_state=0).fit(X[:1000, :20], y[:1000])
+    print(json.dumps(peaks_of(model, X, y) | {"epochs": model.n_iter_, "gap": model.gap_}))
+
+
+def peaks_of(model, X, y):
+    """Bytes of a fit."""
     tracemalloc.start()
     sampler = AnonymousMemory()
     sampler.start()
@@ -95,12 +117,12 @@ def measure(name, path, shape):
     sampler.done.set()
     sampler.join()
     arrays = tracemalloc.get_traced_memory()[1]
-    print(json.dumps({"arrays": arrays, "process": sampler.peak - sampler.base}))
+    return {"arrays": arrays, "process": sampler.peak - sampler.base}
 
 
-def measure_apart(name, path, shape):
+def measure_apart(*case):
     """Both peaks of one case, measured in a fresh process."""
-    case = json.dumps([name, str(path), shape])
+    case = json.dumps(case)
     command = [sys.executable, __file__, case]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
@@ -120,7 +142,7 @@ def main():
                 rng.random(10**6, dtype=np.float32).tofile(file)
         for name, (_, n_features, _) in cases().items():
             shape = int(size // 4) // n_features, n_features
-            peaks = measure_apart(name, path, shape)
+            peaks = measure_apart(name, str(path), shape)
             share = max(peaks.values()) / size
             rows.append({"fit": name, "features": n_features})
             rows[-1] |= {f"{key}_MB": peak / megabyte for key, peak in peaks.items()}
@@ -128,11 +150,26 @@ def main():
             if name.startswith(OURS) and n_features == 784:
                 report.check(f"{name}: extra memory / file", share, at_most=0.25)
     report.table(f"{size / megabyte:.0f} MB, {EPOCHS} epochs, 1 BLAS thread", rows)
+    rows = []
+    for n, d, K in MANY_CLASSES[: 1 if options.quick else None]:
+        found = measure_apart(n, d, K)
+        peak = max(found["arrays"], found["process"])
+        beyond = peak - 2 * 4 * (n * d + d * K)
+        rows.append({"fit": f"{n} x {d} in {K} classes", "epochs": found["epochs"]})
+        rows[-1] |= {
+            "gap": found["gap"],
+            "peak_MB": peak / megabyte,
+            "beyond_MB": beyond / megabyte,
+        }
+        claim = f"{rows[-1]['fit']}: GB beyond twice the rows and parameters"
+        report.check(claim, beyond / GIGABYTE, at_most=1)
+    report.table("Many classes, whole fits, 1 BLAS thread", rows)
     report.close()
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 2 and sys.argv[1].startswith("["):
-        measure(*json.loads(sys.argv[1]))
+        case = json.loads(sys.argv[1])
+        (measure if isinstance(case[0], str) else measure_classes)(*case)
     else:
         main()

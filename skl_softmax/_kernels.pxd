@@ -42,7 +42,8 @@ cdef extern from *:
 # cannot do with expf and logf. The coefficients are least-squares fits of the relative error at
 # Chebyshev nodes: 2^f on [-1/2, 1/2] to 2e-9, log(1 + f) on [sqrt(1/2), sqrt(2)] - 1 to 3e-8.
 # NaN stays NaN. `fast_exp` takes x <= 0 and gives 0 below -80, never a subnormal number (slow);
-# `fast_log` takes normal positive numbers.
+# `fast_log` takes normal positive numbers. A float of an int of a float would become a rounding
+# instruction, and a loop that has one in a branch stays without vectors in GCC.
 cdef extern from *:
     """
     #include <stdint.h>
@@ -50,7 +51,7 @@ cdef extern from *:
     static inline float skl_softmax_exp(float x) {
         float t = (x < -80.0f ? -80.0f : x) * 1.44269504f, f, power;
         int32_t bits = ((int32_t)(t - 0.5f) + 127) * (1 << 23);
-        f = t - (float)((bits >> 23) - 127); /* else a rounding, which is no value to choose */
+        f = t - (float)((bits >> 23) - 127); /* no float of an int of a float */
         memcpy(&power, &bits, 4);
         power *= (1.0f + f * (0.693147206f + f * (0.240226485f + f * (0.0555032904f
             + f * (0.00961837325f + f * (0.00133998483f + f * 0.000153707048f))))));
