@@ -102,7 +102,7 @@ def measure_classes(n_samples, n_features, n_classes):
     y = np.arange(n_samples) % n_classes
     X = 0.5 * rng.standard_normal((n_classes, n_features))[y]
     X += rng.standard_normal(X.shape)
-    X = (X * np.exp(rng.standard_normal(n_features))).astype(np.float32)
+    X = (X * np.exp(2 * rng.standard_normal(n_features))).astype(np.float32)
     model = SoftmaxSGDClassifier(alpha=1e-5, random_state=0).fit(X[:1000, :20], y[:1000])
     print(json.dumps(peaks_of(model, X, y) | {"epochs": model.n_iter_, "gap": model.gap_}))
 
@@ -162,7 +162,7 @@ def main():
             "beyond_MB": beyond / megabyte,
         }
         claim = f"{rows[-1]['fit']}: GB beyond twice the rows and parameters"
-        report.check(claim, beyond / GIGABYTE, at_most=1)
+        report.check(claim, max(beyond, 0) / GIGABYTE, at_most=1)
     report.table("Many classes, whole fits, 1 BLAS thread", rows)
     report.close()
 

@@ -33,7 +33,10 @@ _CHEAP = 3.0  # epochs of dual ascent: as a Newton move, which is then the first
 _LITTLE = 1e8  # products of a move, some 10 ms: of one batch nothing need be random then
 _NEXT_LOOK = 3  # epochs after which another look is worth its pass, whatever the last one saw
 _RESTED = 3  # epochs, without a fall beyond _ROUNDING, after which one below tol has none
-_ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}  # of sums
+# Of an objective that is small, by that of the scores. With 1e-6 in float32, 2000 x 900 separable
+# rows in 80 classes of unlike columns gained 3e-4 in another 11 moves and 25 s, of which float32
+# weights lost 1e-3.
+_ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}
 _TOL = 1e-3  # where the user asks for none: what a bound of the gap is computed for
 # Rows a class, and in all, up to which finding their own coordinates costs 3 to 5 epochs.
 _FEW_ROWS, _FEWEST_ROWS = 4, 16
