@@ -207,6 +207,7 @@ class OptimumFit:
         if wait <= self._epochs and cost <= _DEAREST and len(columns) <= FULL_WIDTH:
             return columns
         self._next_count = self._epochs + _SPARSE_WAIT
+        self._may_hand_over = cost <= _DEAREST and len(columns) <= FULL_WIDTH
         self._wait = max(self._wait, round(wait))
         return None
 
@@ -235,7 +236,7 @@ class OptimumFit:
         Dual ascent has as much time as a Newton move takes, so the wrong choice costs twice the
         time of the right one at most.
         """
-        if isinstance(self._engine, Newton) or not self._may_hand_over:
+        if isinstance(self._engine, Newton) or not (self._may_hand_over or self._penalty.l1):
             return False
         gaps = self._engine.gaps[-self._wait - 1 :]
         slow = len(gaps) > self._wait and gaps[-1] > _SHARE_LEFT * gaps[0]
@@ -307,8 +308,10 @@ class OptimumFit:
         if isinstance(self._engine, Newton):
             self._engine.renew_metric()
             return True
-        worth = not self._penalty.l1 or self._columns_worth(self._engine.parameters()) is not None
-        self._doubted = self._may_hand_over and worth
+        if self._penalty.l1:
+            self._doubted = self._columns_worth(self._engine.parameters()) is not None
+            return self._doubted or self._may_hand_over
+        self._doubted = self._may_hand_over
         return self._doubted
 
     def _below(self, tol: float) -> bool:
@@ -330,6 +333,8 @@ class OptimumFit:
         self._engine.finish()
         self._engine.parameters()
         self._balance()
+        if self._penalty == Penalty() and self.objective < self._tol < self.gap:
+            self._engine.gap = self.objective  # of separable classes all may be had: no estimate
         return self._or_shares(self.parameters()), replace(self._state, t=self.t)
 
     def _balance(self) -> None:
@@ -353,13 +358,16 @@ class OptimumFit:
             raise OverflowedError
 
     def _or_shares(self, params: Parameters) -> Parameters:
-        """The class shares alone, by the intercepts, where nothing better was found."""
+        """The class shares alone, by the intercepts, where nothing better was found.
+
+        Without weights these are the best intercepts, to the last bit.
+        """
         if not self._fit_intercept:
             return params
         share = self._share
         known = share[share > 0]
         entropy = -float(known @ np.log(known))
-        if len(known) < len(share) or entropy >= self.objective:
+        if len(known) < len(share) or (entropy >= self.objective and params.coef.any()):
             return params
         self._engine.know(entropy)
         intercept = np.log(share)
