@@ -20,6 +20,7 @@ from skl_softmax._softmax import Codes, Floats, scores
 
 _NEAR = 0.8  # of l1: a gradient with which a weight may come yet
 _DENSE_ENTRIES = 1 << 22  # of some columns of a CSR matrix, which are then read many times as soon
+_PRECISE_ENTRIES = 1 << 18  # in float64: barriers of a perfect fit rest 10 times too high else
 _BLOCK_ENTRIES = 1 << 17  # of X, in float64 at a time
 
 
@@ -35,7 +36,10 @@ class SomeColumns(CentredRows):
         X = data.X[:, columns]
         if sparse.issparse(X) and X.shape[0] * X.shape[1] <= max(data.X.size, _DENSE_ENTRIES):
             X = X.toarray()
-        super().__init__(X, data.y, data.weight, data.rows, fit_intercept)
+        weight = data.weight
+        if X.shape[0] * X.shape[1] <= _PRECISE_ENTRIES:
+            X, weight = X.astype(np.float64), weight.astype(np.float64)
+        super().__init__(X, data.y, weight, data.rows, fit_intercept)
         self._data, self._l1, self.columns = data, l1, columns
         self.left_out = np.empty(0, np.intp)
 
