@@ -18,7 +18,9 @@ _SOME, _SOME_ENTRIES, _SOME_PER_CLASS = 512, 1 << 13, 4
 _FEW, _SOME_OF_RARE = 2, 8  # rows more of a class that has fewer than so many among them
 _TILTS = 20  # steps to balanced q, at most
 _FALL = 0.1  # of an imbalance, that a step may leave for the next to have its matrix
-_BALANCED, _NEARLY = 1e-13, 1e2  # of the weights: to rounding, and near enough
+# Of the weights: to rounding, and near enough if that is all. What is off counts intercepts times:
+# with 1e-13 a bound was 2e-8 of F too high where one row of 42 had a class, and its intercept 88.
+_BALANCED, _NEARLY = 1e-15, 1e4
 _SHARE_OFF = 1e-2  # of a class's share, that its mean probability may be
 _NEWTON_STEPS, _SHORTER = 10, 15  # to balanced intercepts, at most: mostly 1 to 3, none shorter
 _ALL_ROWS = 64  # classes up to which products of all rows cost about as much as two steps
@@ -109,6 +111,8 @@ def _tilted(Q: Floats, s: Floats, missing: Floats) -> tuple[Floats, Floats, Floa
         if tried < off:
             c, moved, total, away = c + step, further, sums, left
             inverse, step, off = (inverse if tried <= _FALL * off else None), None, tried
+        elif off <= _NEARLY * enough:
+            break
     return (moved, c, np.log(total)) if off <= _NEARLY * enough else None
 
 

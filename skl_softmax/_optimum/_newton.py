@@ -37,6 +37,9 @@ _POOR, _GOOD = 0.25, 0.75  # share of a promise kept, at which damping goes up a
 _SETTLED = 5  # believed in a row: enough, whatever there was before
 _CAUTION = 10.0  # times the estimate meanwhile
 _PRODUCTS_A_METRIC = 12  # after so many with the Hessian the curvature is another
+# In tol F: an estimate sees no further. 323 x 1 in 300 classes gained little for a hundred moves and
+# had 3e-5 tol left where an estimate said 2e-7.
+_FINEST = 1e-3
 _NEAR = 0.05  # share of F gained by a full step, below which moves need no damping
 _LAST, _LEFT = 3.0, 0.05  # in tol F: a promise that may be the last, what CG may leave then
 _LOOSE = 4.0  # times the true gap, about
@@ -147,11 +150,11 @@ class Newton:
 
     @property
     def certain(self) -> bool:
-        """Whether ``gap`` owes nothing to a metric of an earlier point where that may be far off.
+        """Whether ``gap`` is a bound, or owes nothing to a metric of an earlier point.
 
-        The curvature of an outlying row goes from all to nothing when the row is fitted.
+        Along a direction in which hardly any row is undecided any longer that promises too little.
         """
-        return self._bounded or self._products_before == 0 or not self._outlying
+        return self._bounded or self._products_before == 0
 
     @property
     def loose(self) -> bool:
@@ -217,7 +220,8 @@ class Newton:
         if self._bounded:
             self._set_gap(gap)
         else:
-            self.gap = min(self._cautious(gap), self._point.F)
+            F = self._point.F
+            self.gap = min(max(self._cautious(gap), _FINEST * self._tol * F), F)
 
     def _set_gap(self, estimate: float = np.inf) -> None:
         F = self._point.F

@@ -314,7 +314,7 @@ def test_trust_returns_as_slowly_as_it_was_lost(n_doubted, n_waited, monkeypatch
 def test_one_lucky_model_is_not_believed(monkeypatch):
     """After a model that foretold nothing, it takes some that foretell the decrease."""
     engine_ = engine(*blobs(), l2=0.0)
-    gaps = iter([0.1, np.inf] + 5 * [1e-9])
+    gaps = iter([0.1, np.inf] + 5 * [1e-5])
     move = type("Move", (), {})()
     monkeypatch.setattr(engine_, "_newton", lambda: move.gap)
     found = []
@@ -323,4 +323,4 @@ def test_one_lucky_model_is_not_believed(monkeypatch):
         found.append(engine_.gap)
 
     F = engine_.objective
-    np.testing.assert_allclose(found, [0.1, F, F, 1e-8, 1e-8, 1e-8, 1e-9])
+    np.testing.assert_allclose(found, [0.1, F, F, 1e-4, 1e-4, 1e-4, 1e-5])
