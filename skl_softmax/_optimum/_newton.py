@@ -37,8 +37,8 @@ _POOR, _GOOD = 0.25, 0.75  # share of a promise kept, at which damping goes up a
 _SETTLED = 5  # believed in a row: enough, whatever there was before
 _CAUTION = 10.0  # times the estimate meanwhile
 _PRODUCTS_A_METRIC = 12  # after so many with the Hessian the curvature is another
-# In tol F: an estimate sees no further. 323 x 1 in 300 classes gained little for a hundred moves and
-# had 3e-5 tol left where an estimate said 2e-7.
+# In tol F: an estimate sees no further. 323 x 1 in 300 classes gained little for a hundred moves
+# and had 3e-5 tol left where an estimate said 2e-7.
 _FINEST = 1e-3
 _NEAR = 0.05  # share of F gained by a full step, below which moves need no damping
 _LAST, _LEFT = 3.0, 0.05  # in tol F: a promise that may be the last, what CG may leave then

@@ -6,7 +6,7 @@ near an optimum the columns with weights, and those whose gradient is near l1, a
 bound of the gap counts those that were left out, and names them.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -24,12 +24,29 @@ _PRECISE_ENTRIES = 1 << 18  # in float64: barriers of a perfect fit rest 10 time
 _BLOCK_ENTRIES = 1 << 17  # of X, in float64 at a time
 
 
+class Candidates(NamedTuple):
+    """Columns that have weights or may come to, what has to be first."""
+
+    columns: Codes
+    moves: Codes  # how many weights of each would move now
+
+    @classmethod
+    def of(cls, may: Codes, excess: Floats, moving: Any) -> "Candidates":
+        """Those that ``may``, by what is the larger ``excess`` of each column."""
+        columns = may[np.argsort(-excess[may], kind="stable")]
+        return cls(columns, np.count_nonzero(moving[columns], axis=1))
+
+    def first(self, n: int) -> "Candidates":
+        """So many at most."""
+        return Candidates(self.columns[:n], self.moves[:n])
+
+
 class SomeColumns(CentredRows):
     """Products of some ``columns`` of the rows, and what bounds need of all.
 
     Attributes
     ----------
-    left_out : columns whose gradient exceeded l1 at the last dual point
+    left_out : `Candidates` whose gradient exceeded l1 at the last dual point
     """
 
     def __init__(self, data: Rows, columns: Codes, l1: float, fit_intercept: bool) -> None:
@@ -41,7 +58,7 @@ class SomeColumns(CentredRows):
             X, weight = X.astype(np.float64), weight.astype(np.float64)
         super().__init__(X, data.y, weight, data.rows, fit_intercept)
         self._data, self._l1, self.columns = data, l1, columns
-        self.left_out = np.empty(0, np.intp)
+        self.left_out = Candidates(np.empty(0, np.intp), np.empty(0, np.intp))
 
     def into(self, params: Parameters) -> Parameters:
         """The parameters of these columns."""
@@ -60,16 +77,16 @@ class SomeColumns(CentredRows):
     def gradient_of_all(self, R: Floats) -> Floats:
         """``X^T R / n`` of all columns, where R balances."""
         G = product(self._data, R) / self.n
-        exceeds = np.abs(G).max(axis=1) > self._l1
-        exceeds[self.columns] = False
-        self.left_out = np.flatnonzero(exceeds)
+        size = np.abs(G)
+        size[self.columns] = 0
+        largest = size.max(axis=1)
+        exceed = np.flatnonzero(largest > self._l1)
+        self.left_out = Candidates.of(exceed, largest, size > self._l1)
         return G
 
 
-def to_move(
-    data: Rows, params: Parameters, penalty: Penalty, fit_intercept: bool
-) -> tuple[Codes, int]:
-    """Columns that have a weight or may come to, one at least; how many weights would move now."""
+def to_move(data: Rows, params: Parameters, penalty: Penalty, fit_intercept: bool) -> Candidates:
+    """Columns that have a weight, these first, or may come to, one at least."""
     Z: Floats = scores(data.X, params.coef, params.intercept)
     R = np.ascontiguousarray(Z if len(data.rows) == len(Z) else Z[data.rows])
     s = data.weight[data.rows]
@@ -79,8 +96,10 @@ def to_move(
         R -= np.outer(s, R.mean(axis=0))  # as intercepts would see to, nearly
     size = np.abs(product(data, R)) / len(R)
     known, largest = params.coef != 0, size.max(axis=1)
-    near = known.any(axis=1) | (largest > min(_NEAR * penalty.l1, largest.max() * (1 - 1e-15)))
-    return np.flatnonzero(near), int(np.count_nonzero(known | (size > penalty.l1)))
+    near = largest > min(_NEAR * penalty.l1, largest.max() * (1 - 1e-15))
+    largest[known.any(axis=1)] = np.inf
+    near |= largest == np.inf
+    return Candidates.of(np.flatnonzero(near), largest, known | (size > penalty.l1))
 
 
 def product(data: Rows, R: Floats) -> Floats:

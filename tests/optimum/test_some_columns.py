@@ -1,6 +1,7 @@
 """Some of the columns: the others have no weights, and the bound of the gap counts them."""
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_products_are_of_the_rows_that_count(container):
 
 @CONTAINERS
 def test_columns_that_may_have_weights(container):
-    """Those that have one, and those whose gradient at the intercepts' optimum is near l1."""
+    """First those that have one, then those whose gradient without weights is near l1."""
     X, y = counts()
     l1 = 0.1 * largest_gradient(X, y)
     data = Rows(container(X), y, np.ones(len(y)), np.arange(len(y)))
@@ -72,8 +73,10 @@ def test_columns_that_may_have_weights(container):
     Y = np.eye(3)[y]
     size = np.abs(X.T @ (Y - Y.mean(axis=0))) / len(y)
     expected = np.append(np.flatnonzero(size[:-1].max(axis=1) > 0.8 * l1), X.shape[1] - 1)
-    assert columns.tolist() == expected.tolist()
-    assert moves == np.count_nonzero(size[:-1] > l1) + 1
+    assert sorted(columns) == expected.tolist()
+    assert columns[0] == X.shape[1] - 1
+    assert (np.diff(size[columns[1:]].max(axis=1)) <= 1e-12).all()
+    assert moves.tolist() == [1, *np.count_nonzero(size[columns[1:]] > l1, axis=1)]
 
 
 def test_one_column_at_least():
@@ -85,7 +88,7 @@ def test_one_column_at_least():
     columns, moves = to_move(data, zero, Penalty(l1=1e3), True)
 
     assert len(columns) == 1
-    assert moves == 0
+    assert moves.tolist() == [0]
 
 
 @CONTAINERS
@@ -110,7 +113,9 @@ def test_bound_counts_the_columns_that_were_left_out(container):
     assert true / optimum > 1e-3
     assert true <= engine.gap * (1 + 1e-9)
     assert engine.gap < 0.9 * engine.objective  # of which half of the support is left out
-    assert set(some.left_out) & set(support[1::2])
+    assert set(some.left_out.columns) & set(support[1::2])
+    assert not set(some.left_out.columns) & set(some.columns)
+    assert (some.left_out.moves >= 1).all()
 
 
 @pytest.mark.parametrize("share", [0.2, 0.02])
@@ -156,6 +161,77 @@ def test_momentum_begins_anew_where_the_objective_rises():
         patch.setattr(_hand_over.OptimumFit, "_is_slow", lambda self: False)
         model.fit(X, y)
 
-    best = SoftmaxSGDClassifier(penalty="l1", alpha=alpha, tol=1e-7, max_iter=2000).fit(X, y)
+    best = SoftmaxSGDClassifier(penalty="l1", alpha=alpha, tol=1e-6, max_iter=2000, random_state=0)
+    best.fit(X, y)
     found, optimum = (objective(X.toarray(), y, m, alpha) for m in (model, best))
     assert found / optimum - 1 < 3e-5
+
+
+def engines_of(monkeypatch):
+    """What a fit will build, in turn: for Newton's method the number of its columns."""
+    built = []
+    for name in ("_on_columns", "_dual_ascent"):
+        make = getattr(_hand_over.OptimumFit, name)
+
+        def spied(self, *args, make=make):
+            engine = make(self, *args)
+            built.append(len(self._space.columns) if isinstance(engine, Newton) else "dual ascent")
+            return engine
+
+        monkeypatch.setattr(_hand_over.OptimumFit, name, spied)
+    return built
+
+
+@CONTAINERS
+def test_columns_that_have_to_be_first_alone(container, monkeypatch):
+    """Where all that may move are dear: they are taken in as the bound names them."""
+    X, y = counts(n_classes=2, d=20000, dtype=np.float32)
+    l1 = 0.003 * largest_gradient(X, y)
+    built = engines_of(monkeypatch)
+
+    model = SoftmaxSGDClassifier(penalty="l1", alpha=l1, random_state=0).fit(container(X), y)
+
+    assert built[0] == _hand_over._FIRST
+    assert "dual ascent" not in built
+    assert all(0 < more - less <= _hand_over._FIRST for less, more in pairwise(built))
+    assert np.count_nonzero(model.coef_.any(axis=0)) < built[-1] < 3 * _hand_over._FIRST
+    best = SoftmaxSGDClassifier(penalty="l1", alpha=l1, tol=1e-8, random_state=1)
+    best.fit(X.astype(float), y)
+    least = objective(X, y, best, l1)
+    assert objective(X, y, model, l1) - least <= 1.01 * model.gap_ * least
+    assert model.gap_ <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "container"), [(800, 3000, np.asarray), (500, 10000, sp.csr_array)]
+)
+def test_dual_ascent_where_more_columns_have_weights_than_is_cheap(n, d, container, monkeypatch):
+    """Moves of the first are cheap, but not of all that the bound names."""
+    rng = np.random.default_rng(0)
+    X = (rng.random((n, d)) < 25 / d).astype(np.float32)
+    y = (X @ rng.standard_normal((d, 2)) + rng.gumbel(size=(n, 2))).argmax(axis=1)
+    l1 = 0.05 * largest_gradient(X, y)
+    built = engines_of(monkeypatch)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = SoftmaxSGDClassifier(penalty="l1", alpha=l1, random_state=0).fit(container(X), y)
+
+    assert built[0] == _hand_over._FIRST
+    assert built.count("dual ascent") == 1
+    assert np.count_nonzero(model.coef_) > built[built.index("dual ascent") - 1]
+
+
+@CONTAINERS
+def test_start_keeps_its_weights_where_all_columns_are_dear(container, monkeypatch):
+    """Columns with a weight are first, however many there are, and whatever their gradient."""
+    X, y = counts(n_classes=2, d=8000)
+    l1 = 0.003 * largest_gradient(X, y)
+    towards = (y - y.mean()) @ X
+    start = 1e-7 * np.sign(towards) * (np.abs(towards) >= np.sort(np.abs(towards))[-140])
+    built = engines_of(monkeypatch)
+    model = SoftmaxSGDClassifier(penalty="l1", alpha=l1, random_state=0)
+
+    model.fit(container(X), y, coef_init=start[None])
+
+    assert built[0] == np.count_nonzero(start) >= 140
