@@ -107,7 +107,8 @@ class OptimumFit:
             self._engine = self._newton(params, from_sample=not one_batch)
         elif penalty.l1:
             found = to_move(self._data, params, penalty, fit_intercept)
-            if not self._is_cheap(int(found.moves.sum()), len(found.columns)):
+            # Of more weights than rows times classes most are 0.
+            if found.moves.sum() > n * self._n_classes:
                 found = found.first(max(_FIRST, int(params.coef.any(axis=1).sum())))
             if self._is_cheap(int(found.moves.sum()), len(found.columns)):
                 self._engine = self._on_columns(params, found.columns)
