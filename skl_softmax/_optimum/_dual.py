@@ -38,9 +38,10 @@ import numpy as np
 
 from skl_softmax._kernels import residual
 from skl_softmax._optimum import _kernels
-from skl_softmax._optimum._centred_rows import LEAST_SQUARE, measurable
+from skl_softmax._optimum._centred_rows import LEAST_SQUARE
 from skl_softmax._optimum._certificate import PRECISE, can_be_bound, feasible, measure, penalty_gap
 from skl_softmax._optimum._class_shares import Balanced, balance, balanced_intercepts
+from skl_softmax._optimum._columns import measured
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
 from skl_softmax._softmax import Codes, Floats, scores
@@ -81,15 +82,8 @@ _REMAINING = 10.0  # how far the optimum is, in moves of the centre: 0 to 25 wer
 _STIFF = 1e4  # times l2: up to there the moves that remain were at most _REMAINING
 _START_SHARES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.0)
 _SAMPLE_ROWS = 1000  # give the entropy of all well enough to choose between these shares
-# Mostly non-zero columns that are fewer of the entries than this are centred only where the square
-# of a mean is more than this share of the column's mean square: at 3 deviations. 27 columns of
-# 20newsgroups, 14% of the entries, have less; with them centred, visits took 1.2 times as long, and
-# as many were needed. 3 columns with means of 3 deviations, beside 50 rare ones, cost up to a fifth
-# more epochs uncentred, of 10 deviations twice as many; 20 of 1.5 deviations five times as many.
-_MANY, _FAR = 0.25, 0.9
 _VISITED_TOGETHER = 12  # dense rows whose visits read and write the weights once; 8 to 24 are alike
-_BLOCK_ROWS, _BLOCK_ENTRIES = 256, 1 << 17  # of dense rows, squared at a time
-_CENTRED = 1e-3  # deviations: a mean no further from 0 is 0, as those of standardised columns are
+_BLOCK_ROWS = 256  # of dense rows, multiplied at a time
 _FAR_OFF = 0.1  # of F: a gap at which no bound is worth balancing all rows
 _TINY = 1e-30  # makes 0 log 0 = 0
 
@@ -139,7 +133,8 @@ class DualAscent:
         self._penalty, self._rng = penalty, rng
         self._fit_intercept = fit_intercept
         self._dense = isinstance(X, np.ndarray)
-        self._measure_columns()
+        self._columns = measured(X, weight, rows, fit_intercept)
+        self._mean = self._columns.mean
         leverage = _LEVERAGE if penalty.l2 else _LEVERAGE_UNPENALISED
         self._set_metric(_LEVERAGE_DENSE if self._dense else leverage)
         intercept = start.intercept + self._shift(start.coef)
@@ -156,7 +151,7 @@ class DualAscent:
         self.gaps: list[float] = []
         self.t, self._slow, self._divergence = 0, False, np.inf
         self._idle, self._patience, self._raised = 0, 1, False  # passes; for how many; leverages
-        deviation = np.sqrt(self._squares / len(rows))
+        deviation = np.sqrt(self._columns.squares / len(rows))
         self._bounded = can_be_bound(penalty, deviation, X.dtype)
         self._bound = 0.0  # F* is at least so much
         self._measured_at = -1
@@ -309,102 +304,6 @@ class DualAscent:
             found -= np.outer(self._mean, R.sum(axis=0))
         return found
 
-    def _measure_columns(self) -> None:
-        """``m``, and about it the sum of ``s_i x_ij^2`` per column, and its leverage.
-
-        That is, of dense rows, the mean of these squares times all columns; of CSR rows the largest
-        times the entries of its row.
-        """
-        if self._dense:
-            self._measure_dense_columns()
-        else:
-            self._measure_sparse_columns()
-
-    def _measure_sparse_columns(self) -> None:
-        """Columns that are mostly not zero are centred, where that is worth longer visits.
-
-        The squares of the others are about 0 at most twice those about the mean. Rows count by
-        their weights, so that repeated rows are centred like one of their weight.
-        """
-        X = self._X
-        mean = np.zeros(X.shape[1])
-        self._centre_columns(mean)
-        total, (first, present, away, squares, leverages) = self._moments()
-        if self._fit_intercept:
-            often = np.flatnonzero(2 * present > total)
-            share = present[often] / total
-            mean[often] = (first[often] + away[often] / present[often]) * share
-            many = present[often].sum() > _MANY * present.sum()
-            if many or np.any(total * mean**2 > _FAR * squares):
-                self._centre_columns(mean)
-                _, (*_, squares, leverages) = self._moments()
-        self._squares, self._leverages = squares.copy(), measurable(leverages, X.dtype)
-
-    def _centre_columns(self, mean: Floats) -> None:
-        """What the kernels are told of ``m``, and room for a centred row."""
-        X = self._X
-        self._mean = mean.astype(X.dtype)
-        centred = np.flatnonzero(self._mean)
-        self._centring = np.append(centred, len(mean)).astype(X.indices.dtype), self._mean[centred]
-        longest = int(np.diff(X.indptr).max()) + len(centred)
-        self._row = np.empty(longest, X.indices.dtype), np.empty(longest, X.dtype)
-
-    def _moments(self) -> tuple[float, Floats]:
-        """The weight of the rows, and the moments of columns of centred rows, a row each."""
-        X = self._X
-        moments = np.zeros((X.shape[1], 5))
-        total = _kernels.column_moments(
-            X.data, X.indices, X.indptr, *self._centring, self._weight, self._rows, *self._row,
-            moments,
-        )  # fmt: skip
-        return total, moments.T
-
-    def _measure_dense_columns(self) -> None:
-        """All columns are centred, but those whose mean is as good as 0.
-
-        Sums are about the mean of the rows before, at first that of the first block: no digits are
-        lost, and equal values have exactly 0.
-        """
-        X, rows, d = self._X, self._rows, self._X.shape[1]
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, squares = self._dense_moments(X.dtype)
-            if not np.isfinite(squares).all():  # they have left the floats of X
-                mean, squares = self._dense_moments(np.dtype(np.float64))
-        square = mean.astype(np.float64) ** 2 * len(rows)
-        near = square <= _CENTRED**2 * squares
-        self._mean = np.where(near, 0, mean)
-        squares += np.where(near, square, 0)
-        self._squares = squares
-        self._leverages = measurable(squares * (d / len(rows)), X.dtype)
-
-    def _dense_moments(self, dtype: np.dtype[np.floating]) -> tuple[Floats, Floats]:
-        """Means, in floats of X, and sums of ``s_i x_ij^2`` about them; from squares of a dtype."""
-        X, rows, d = self._X, self._rows, self._X.shape[1]
-        size, whole = max(_BLOCK_ROWS, _BLOCK_ENTRIES // d), len(rows) == len(X)
-        mean, total = np.zeros(d, X.dtype), 0.0
-        first, squares = np.zeros((2, d))
-        if self._fit_intercept:
-            some = rows[:_BLOCK_ROWS]
-            away = X[some].astype(np.float64) - X[some[0]]
-            mean = X[some[0]] + np.average(away, axis=0, weights=self._weight[some])
-            mean = mean.astype(X.dtype)
-        room = np.empty((min(size, len(rows)), d), dtype)
-        for start in range(0, len(rows), size):
-            block = slice(start, start + size) if whole else rows[start : start + size]
-            s = self._weight[block].astype(dtype, copy=False)
-            B = np.subtract(X[block], mean, out=room[: len(s)], dtype=dtype)
-            first += s @ B
-            B *= B
-            squares += s @ B
-            if self._fit_intercept:
-                total += s.sum(dtype=np.float64)
-                after = (mean + first / total).astype(X.dtype)
-                moved = after.astype(np.float64) - mean
-                squares += moved * (total * moved - 2 * first)
-                first -= total * moved
-                mean = after
-        return mean, squares
-
     def _prepare_room(self, n_classes: int) -> None:
         """What the kernels write into: scores and moves of a row, or of a block of dense rows.
 
@@ -414,7 +313,7 @@ class DualAscent:
         X, size = self._X, _VISITED_TOGETHER if self._dense and not self._penalty.l1 else 1
         self._room = [np.empty((size, n_classes), X.dtype) for _ in range(2)]
         if not self._dense:
-            self._room += self._row
+            self._room += self._columns.row
         else:
             self._room += [
                 np.empty((size, size), X.dtype),
@@ -425,10 +324,11 @@ class DualAscent:
     def _set_metric(self, leverage: float) -> None:
         """``S``, ``t``, ``kappa``, and which features have a proximal term."""
         penalty, n, dtype = self._penalty, len(self._rows), self._X.dtype
-        least = _LEAST_METRIC * LEAST_SQUARE[dtype] * (self._leverages > 0)
-        metric = np.maximum(penalty.l2, np.maximum(self._leverages / leverage, least) / n)
+        squares, leverages = self._columns.squares, self._columns.leverages
+        least = _LEAST_METRIC * LEAST_SQUARE[dtype] * (leverages > 0)
+        metric = np.maximum(penalty.l2, np.maximum(leverages / leverage, least) / n)
         pace = np.divide(1 / n, metric, out=np.zeros_like(metric), where=metric > 0)
-        intercept = max(_INTERCEPT_LEAST, _INTERCEPT_SHARE * float(pace @ self._squares) / n)
+        intercept = max(_INTERCEPT_LEAST, _INTERCEPT_SHARE * float(pace @ squares) / n)
         intercept *= self._fit_intercept
         with np.errstate(over="ignore"):
             reach = np.minimum(n * penalty.l1 * pace, np.finfo(dtype).max)
@@ -520,7 +420,7 @@ class DualAscent:
                 self._U.T, self._q, self._kl, weights, *self._room,
             )  # fmt: skip
         return _kernels.dual_csr(
-            X.data, X.indices, X.indptr, *self._centring, self._y, self._weight, rows, step,
+            X.data, X.indices, X.indptr, *self._columns.centring, self._y, self._weight, rows, step,
             coef, reach, self._pace, self._U, self._q, self._kl, *self._room,
         )  # fmt: skip
 

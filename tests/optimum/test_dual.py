@@ -216,7 +216,9 @@ def test_dense_rows_are_visited_like_sparse_ones(penalty, centred, dtype, layout
     dense.X.flags.writeable = False
     rows = np.arange(0, N - 7)
     engines = [data.engine(penalty, rows=rows, fit_intercept=centred) for data in (text, dense)]
-    engines[1]._leverages, engines[1]._leverage = engines[0]._leverages, engines[0]._leverage
+    leverages = engines[0]._columns.leverages
+    engines[1]._columns = replace(engines[1]._columns, leverages=leverages)
+    engines[1]._leverage = engines[0]._leverage
     engines[1]._change_leverage(1.0)  # the metric of rows is their container's
 
     for _ in range(3):
@@ -672,7 +674,7 @@ def test_squares_of_single_precision_are_sums_in_double(container):
     engine = replace(text, X=container(X)).engine()
 
     exact = X.astype(np.float64) - engine._mean
-    assert_allclose(engine._squares, text.weight.astype(np.float64) @ exact**2, rtol=1e-6)
+    assert_allclose(engine._columns.squares, text.weight.astype(np.float64) @ exact**2, rtol=1e-6)
 
 
 @containers
