@@ -23,7 +23,7 @@ LAYERS = (
     ("_validation", "_fit", "_partial_fit", "_show_versions"),
     ("_textbook", "_optimum", "_online"),
     ("_state", "_stopping"),
-    ("_objective",),
+    ("_objective", "_distinct_rows"),
     ("_rows", "_parameters", "_penalties"),
     ("_softmax", "_kernels"),
 )

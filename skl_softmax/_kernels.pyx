@@ -13,7 +13,23 @@ has not the types that were picked is refused as it is passed on.
 
 from cython cimport floating
 from libc.math cimport exp, log1p
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
+
+# splitmix64 (Steele, Lea & Flood, OOPSLA 2014) of the bits of a number at a column; 0 of 0 and -0.
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    static inline uint64_t skl_softmax_mixed(uint64_t column, double x) {
+        uint64_t z, there = -(uint64_t)(x != 0);
+        memcpy(&z, &x, 8);
+        z += (column + 1) * 0x9e3779b97f4a7c15u;
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+        return (z ^ (z >> 31)) & there;
+    }
+    """
+    uint64_t mixed "skl_softmax_mixed"(uint64_t column, double x) noexcept nogil
 
 cdef extern from "_dense_rows.h" nogil:
     void rows_scores_float(
@@ -180,3 +196,82 @@ cdef void rows_centred(
         rows_centred_float(X, stride, rows, n_rows, centre, pace, n_features, centred, scaled)
     else:
         rows_centred_double(X, stride, rows, n_rows, centre, pace, n_features, centred, scaled)
+
+
+cdef enum:
+    RUN = 16  # columns side by side, a line of the cache
+
+
+def dense_hashes(X, const Py_ssize_t[::1] rows, Py_ssize_t every, uint64_t[::1] hashes):
+    """Add to ``hashes`` the sum over a row's non-zeros of a mix of column and value, as float64.
+
+    So equal rows have equal sums in any container, type and order, and others hardly ever. Of the
+    columns, the first `RUN` of every so many times that are read.
+    """
+    if narrow(X):
+        dense_hashes_of[float](X, rows, every, hashes)
+    else:
+        dense_hashes_of[double](X, rows, every, hashes)
+
+
+cdef dense_hashes_of(
+    const floating[:, :] X, const Py_ssize_t[::1] rows, Py_ssize_t every, uint64_t[::1] hashes
+):
+    with nogil:
+        if X.strides[1] == sizeof(floating):
+            hash_rows(X, rows, every, hashes)
+        else:
+            hash_columns(X, rows, every, hashes)
+
+
+cdef for_every_cpu hash_rows(
+    const floating[:, :] X, const Py_ssize_t[::1] rows, Py_ssize_t every, uint64_t[::1] hashes
+) noexcept nogil:
+    cdef Py_ssize_t r, j, first, d = X.shape[1], run = RUN if every > 1 else d
+    cdef const floating *x
+    cdef uint64_t total
+    for r in range(rows.shape[0]):
+        x, total = &X[rows[r], 0], 0
+        for first from 0 <= first < d by run * every:
+            prefetch(&X[rows[min(r + 4, rows.shape[0] - 1)], first])
+            for j in range(first, min(first + run, d)):
+                total += mixed(j, x[j])
+        hashes[r] += total
+
+
+cdef void hash_columns(
+    const floating[:, :] X, const Py_ssize_t[::1] rows, Py_ssize_t every, uint64_t[::1] hashes
+) noexcept nogil:
+    """Of an X whose numbers of a column are near each other."""
+    cdef Py_ssize_t r, j, first, start, d = X.shape[1], run = RUN if every > 1 else d
+    for start from 0 <= start < rows.shape[0] by CHUNK:
+        for first from 0 <= first < d by run * every:
+            for j in range(first, min(first + run, d)):
+                for r in range(start, min(start + CHUNK, rows.shape[0])):
+                    hashes[r] += mixed(j, X[rows[r], j])
+
+
+def csr_hashes(
+    data, indices, indptr, const Py_ssize_t[::1] rows, Py_ssize_t every, uint64_t[::1] hashes
+):
+    """`dense_hashes` of CSR rows that have no two entries at the same place."""
+    if narrow(data) and narrow(indices):
+        csr_hashes_of[float, int32_t](data, indices, indptr, rows, every, hashes)
+    elif narrow(data):
+        csr_hashes_of[float, int64_t](data, indices, indptr, rows, every, hashes)
+    elif narrow(indices):
+        csr_hashes_of[double, int32_t](data, indices, indptr, rows, every, hashes)
+    else:
+        csr_hashes_of[double, int64_t](data, indices, indptr, rows, every, hashes)
+
+
+cdef csr_hashes_of(
+    const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+    const Py_ssize_t[::1] rows, Py_ssize_t every, uint64_t[::1] hashes,
+):
+    cdef Py_ssize_t r, p
+    with nogil:
+        for r in range(rows.shape[0]):
+            for p in range(indptr[rows[r]], indptr[rows[r] + 1]):
+                if every == 1 or (indices[p] // RUN) % every == 0:
+                    hashes[r] += mixed(indices[p], data[p])

@@ -1,6 +1,6 @@
 """The rows that something is learnt from, and with their classes the problem that they are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -8,6 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skl_softmax._softmax import Codes, Floats
+
+
+def are_all(rows: Codes, n: int) -> bool:
+    """Whether these positions are all of n, in order."""
+    return len(rows) == n and bool((rows[1:] > rows[:-1]).all())
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,19 @@ class Rows:
         return isinstance(self.X, np.ndarray)
 
     @cached_property
+    def whole(self) -> bool:
+        """Whether all rows count, in the order of X."""
+        return are_all(self.rows, len(self.y))
+
+    @cached_property
     def total_weight(self) -> float:
         return float(self.weight[self.rows].sum(dtype=np.float64))
+
+    def copied(self) -> "Rows":
+        """Those that count, and no others."""
+        rows = self.rows
+        X, y, weight = self.X[rows], self.y[rows], self.weight[rows]
+        return replace(self, X=X, y=y, weight=weight, rows=np.arange(len(rows)))
 
     @cached_property
     def features(self) -> Codes:

@@ -19,6 +19,7 @@ from scipy import sparse
 
 from skl_softmax._optimum import _kernels
 from skl_softmax._optimum._certificate import Outlying
+from skl_softmax._rows import are_all
 from skl_softmax._softmax import Codes, Floats
 
 _BLOCK_ENTRIES = 1 << 18  # of X, read at a time: both products of a pass find them in the cache
@@ -76,7 +77,7 @@ class CentredRows:
     def __init__(self, X: Any, y: Codes, weight: Floats, rows: Codes, fit_intercept: bool) -> None:
         self.n, self.d = len(rows), X.shape[1]
         self.dtype = X.dtype
-        self._X, self._rows = X, None if self.n == X.shape[0] else rows
+        self._X, self._rows = X, None if are_all(rows, X.shape[0]) else rows
         self.y = y if self._rows is None else y[rows]
         self.weight = weight if self._rows is None else weight[rows]
         self._size = min(max(16, _BLOCK_ENTRIES // max(1, self.d)), _BLOCK_ROWS)

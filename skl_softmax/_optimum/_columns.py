@@ -12,6 +12,7 @@ import numpy as np
 
 from skl_softmax._optimum import _kernels
 from skl_softmax._optimum._centred_rows import measurable
+from skl_softmax._rows import are_all
 from skl_softmax._softmax import Codes, Floats
 
 # Mostly non-zero columns that are fewer of the entries than this are centred only where the square
@@ -101,7 +102,7 @@ def _dense_moments(
 ) -> tuple[Floats, Floats]:
     """Means, in floats of X, and sums of ``s_i x_ij^2`` about them; from squares of a dtype."""
     d = X.shape[1]
-    size, whole = max(_BLOCK_ROWS, _BLOCK_ENTRIES // d), len(rows) == len(X)
+    size, whole = max(_BLOCK_ROWS, _BLOCK_ENTRIES // d), are_all(rows, len(X))
     mean, total = np.zeros(d, X.dtype), 0.0
     first, squares = np.zeros((2, d))
     if fit_intercept:

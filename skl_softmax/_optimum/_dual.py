@@ -44,6 +44,7 @@ from skl_softmax._optimum._class_shares import Balanced, balance, balanced_inter
 from skl_softmax._optimum._columns import measured
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
+from skl_softmax._rows import are_all
 from skl_softmax._softmax import Codes, Floats, scores
 
 # The constants were measured on 20newsgroups and clinc150, alpha from 1e-2 to 0, and on one-hot
@@ -130,6 +131,7 @@ class DualAscent:
         rng: np.random.RandomState,
     ) -> None:
         self._X, self._y, self._weight, self._rows = X, y, weight, rows
+        self._whole = are_all(rows, len(y))
         self._penalty, self._rng = penalty, rng
         self._fit_intercept = fit_intercept
         self._dense = isinstance(X, np.ndarray)
@@ -246,9 +248,9 @@ class DualAscent:
         W = weights[:-1]
         Z = X @ W
         Z += (weights[-1] - self._shift(W)).astype(X.dtype)
-        Z = Z if len(Z) == n else Z[rows]
+        Z = Z if self._whole else Z[rows]
         y, s = self._y[rows], self._weight[rows]
-        Q = self._q if len(self._q) == n else self._q[rows]
+        Q = self._q if self._whole else self._q[rows]
         pull = self._kappa[:, None] * (self._centre - weights[self._drawn])
         moved, grown = None, 0.0
         if self._fit_intercept:

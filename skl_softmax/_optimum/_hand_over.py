@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skl_softmax._distinct_rows import canonical, distinct
 from skl_softmax._objective import exact_objective
 from skl_softmax._optimum._centred_rows import CentredRows
 from skl_softmax._optimum._dual import DualAscent
@@ -45,7 +46,6 @@ _TOL = 1e-3  # where the user asks for none: what a bound of the gap is computed
 _FEW_ROWS, _FEWEST_ROWS = 4, 16
 _HELD_ENTRIES = 1 << 25  # of the rows, copied twice to find these coordinates: 512 MB
 _NARROW = 32  # d + d^2 / n up to which all of Newton's moves cost less than epochs
-_DIGITS = 12  # of a weight that are the same however it was summed
 _FEW_WEIGHTS = 128  # with fewer a visit is mostly overhead: elec2, 6 x 2, took 3 times as long
 
 
@@ -72,15 +72,13 @@ class OptimumFit:
         self._tol = tol or _TOL
         self._penalty, self._fit_intercept = penalty, fit_intercept
         self._dtype = data.X.dtype
-        self._state, self._data = state, _canonical(data)
+        self._state, self._data = state, canonical(data)
         self._space: RowSpace | SomeColumns | None = None
         self._n_classes = params.coef.shape[1]
         params = self._begin(params)
         one_batch, l2_alone = len(data.rows) <= few_rows, bool(penalty.l2) and not penalty.l1
         if one_batch:
-            penalised = penalty != Penalty()
-            rounded = penalised and params.coef.size > _FEW_WEIGHTS
-            self._data = _distinct(self._data, rounded)
+            self._data = distinct(self._data)[0].copied()
         n, d = len(self._data.rows), data.X.shape[1]
         self._may_reduce = l2_alone and n < d and n * d <= _HELD_ENTRIES
         if self._may_reduce and n <= max(_FEW_ROWS * self._n_classes, _FEWEST_ROWS):
@@ -375,8 +373,7 @@ class OptimumFit:
     def _share(self) -> Floats:
         """Of the weight of the rows, each class's."""
         data = self._data
-        whole = len(data.rows) == len(data.y)
-        y, weight = (a if whole else a[data.rows] for a in (data.y, data.weight))
+        y, weight = (a if data.whole else a[data.rows] for a in (data.y, data.weight))
         return np.bincount(y, weight, self._n_classes) / len(data.rows)
 
     def check(self, params: Parameters) -> None:
@@ -402,39 +399,3 @@ class OptimumFit:
         intercept -= intercept.mean()
         dtype = params.coef.dtype
         return Parameters(np.zeros_like(params.coef), intercept.astype(dtype))
-
-
-def _distinct(data: Rows, rounded: bool) -> Rows:
-    """The same rows in an order of their own, those that are equal as one with their weights' sum.
-
-    So neither the order in which they were given nor repetitions in the place of weights matter:
-    not to a bit if these are rounded, of which dual ascent would make many digits.
-    """
-    X, y = data.X[data.rows], data.y[data.rows]
-    if data.dense:
-        contents = [(row.tobytes(), label) for row, label in zip(X, y.tolist(), strict=True)]
-    else:
-        ends = X.indptr.tolist()
-        contents = [
-            (X.indices[a:b].tobytes() + X.data[a:b].tobytes(), label)
-            for a, b, label in zip(ends[:-1], ends[1:], y.tolist(), strict=True)
-        ]
-    first: dict[tuple[bytes, int], int] = {}
-    same = [first.setdefault(content, i) for i, content in enumerate(contents)]
-    rows = np.array([first[content] for content in sorted(first)])
-    weight = np.bincount(same, data.weight[data.rows])[rows]
-    weight /= weight.mean()
-    if rounded:
-        mantissa, exponent = np.frexp(weight)
-        weight = np.ldexp(np.round(mantissa, _DIGITS), exponent)
-    whole = np.arange(len(rows))
-    return replace(data, X=X[rows], y=y[rows], weight=weight.astype(X.dtype), rows=whole)
-
-
-def _canonical(data: Rows) -> Rows:
-    """The same rows, each entry of a CSR matrix in one part: its square is no sum of squares."""
-    if data.dense or data.X.has_canonical_format:
-        return data
-    X = data.X.copy()
-    X.sum_duplicates()
-    return replace(data, X=X)

@@ -88,7 +88,7 @@ class SomeColumns(CentredRows):
 def to_move(data: Rows, params: Parameters, penalty: Penalty, fit_intercept: bool) -> Candidates:
     """Columns that have a weight, these first, or may come to, one at least."""
     Z: Floats = scores(data.X, params.coef, params.intercept)
-    R = np.ascontiguousarray(Z if len(data.rows) == len(Z) else Z[data.rows])
+    R = np.ascontiguousarray(Z if data.whole else Z[data.rows])
     s = data.weight[data.rows]
     residual(R, data.y[data.rows], s)
     R = R.astype(np.float64)
@@ -105,7 +105,7 @@ def to_move(data: Rows, params: Parameters, penalty: Penalty, fit_intercept: boo
 def product(data: Rows, R: Floats) -> Floats:
     """``X^T R`` of the rows that count, in float64."""
     X: Any = data.X
-    whole = len(data.rows) == X.shape[0]
+    whole = data.whole
     if sparse.issparse(X):
         all_rows = R.astype(np.float64, copy=False)
         if not whole:

@@ -1,0 +1,75 @@
+"""The rows as a set of weighted ones: in an order of their own, equal ones once.
+
+What is learnt from them so depends neither on the order in which rows were given nor on whether one
+was repeated or weighted.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skl_softmax._kernels import csr_hashes, dense_hashes
+from skl_softmax._rows import Rows
+from skl_softmax._softmax import Codes
+
+_DIGITS = 12  # of a weight that are the same however it was summed
+_RUN, _RUNS = 16, 4  # columns of a run, and runs that are read at first: 64 tell most rows apart
+
+
+def distinct(data: Rows) -> tuple[Rows, Codes]:
+    """Rows equal in content and label as one, of their weights' sum, in the order of their hashes.
+
+    ``rows`` of the result are their positions in the same X. Returns also a number for the content
+    of each, from 0 in this order: those that differ in the label alone have the same.
+    """
+    data = canonical(data)
+    rows, y = data.rows, data.y[data.rows]
+    hashes = _hashes(data)
+    order = np.lexsort((y, hashes))
+    hashes, labels = hashes[order], y[order]
+    other = hashes[1:] != hashes[:-1]
+    first = np.flatnonzero(np.append(True, other | (labels[1:] != labels[:-1])))
+    contents = np.cumsum(np.append(0, other))[first]
+    at = rows[order[first]]
+    total = np.add.reduceat(data.weight[rows[order]].astype(np.float64), first)
+    mantissa, exponent = np.frexp(total / total.mean())
+    weight = np.zeros(len(data.weight), data.X.dtype)
+    weight[at] = np.ldexp(np.round(mantissa, _DIGITS), exponent)
+    return replace(data, weight=weight, rows=at), contents
+
+
+def _hashes(data: Rows) -> NDArray[np.uint64]:
+    """Of each row: of a part of its columns, or of all where others have the same part."""
+    every = max(1, -(-data.X.shape[1] // _RUN) // _RUNS)
+    hashes = _hashed(data, data.rows, every)
+    if every > 1:
+        order = np.argsort(hashes)
+        same = hashes[order[1:]] == hashes[order[:-1]]
+        tied = order[np.append(same, False) | np.append(False, same)]
+        if len(tied):
+            full = _hashed(data, data.rows[tied], 1)
+            first = np.flatnonzero(np.append(True, hashes[tied[1:]] != hashes[tied[:-1]]))
+            # Repetitions of one row are no others: it is hashed as if it were alone.
+            others = np.maximum.reduceat(full, first) != np.minimum.reduceat(full, first)
+            others = np.repeat(others, np.diff(np.append(first, len(tied))))
+            hashes[tied[others]] = full[others]
+    return hashes
+
+
+def _hashed(data: Rows, rows: Codes, every: int) -> NDArray[np.uint64]:
+    found = np.zeros(len(rows), np.uint64)
+    if data.dense:
+        dense_hashes(data.X, rows, every, found)
+    else:
+        csr_hashes(data.X.data, data.X.indices, data.X.indptr, rows, every, found)
+    return found
+
+
+def canonical(data: Rows) -> Rows:
+    """The same rows, each entry of a CSR matrix in one part: its square is no sum of squares."""
+    if data.dense or data.X.has_canonical_format:
+        return data
+    X = data.X.copy()
+    X.sum_duplicates()
+    return replace(data, X=X)
