@@ -20,6 +20,8 @@ CIMPORT = re.compile(r"^from (\S+) cimport (\([^)]*\)|.*)", re.MULTILINE)
 LAYERS = (
     ("__init__",),
     ("_classifier",),
+    ("_alpha",),
+    ("_held_out", "_leave_one_out"),
     ("_validation", "_fit", "_partial_fit", "_show_versions"),
     ("_textbook", "_optimum", "_online"),
     ("_state", "_stopping"),

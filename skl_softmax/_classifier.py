@@ -15,12 +15,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
-from skl_softmax import _fit, _partial_fit, _state, _validation
+from skl_softmax import _alpha, _fit, _partial_fit, _state, _validation
 from skl_softmax._online import OnlineStream
 from skl_softmax._optimum import OptimumFit
 from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty, make_penalty
-from skl_softmax._rows import Problem
+from skl_softmax._rows import Problem, Rows
 from skl_softmax._softmax import Floats, log_softmax, softmax
 from skl_softmax._state import State
 from skl_softmax._textbook import (
@@ -49,9 +49,10 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         R(W) = (1 - l1_ratio) / 2 * ||W||_2^2 + l1_ratio * ||W||_1
 
     by the batch weight update ``W <- W - eta * (1/B) * sum_i x_i^T (S(z_i) - y_i)`` with the
-    softmax ``S`` and one-hot labels ``y_i``. By default ``fit`` chooses its steps by itself, needs
-    no scaled features, and stops when the optimum is known to be nearer than ``tol``. The
-    optimum is that of ``LogisticRegression(C=1 / (alpha * sum(s)))``, also for two classes. Unlike
+    softmax ``S`` and one-hot labels ``y_i``. By default ``fit`` chooses the strength of the penalty
+    and its steps by itself, needs no scaled features, and stops when the optimum is known to be
+    nearer than ``tol``. The optimum is that of ``LogisticRegression(C=1 / (alpha_ * sum(s)))``,
+    also for two classes. Unlike
     `sklearn.linear_model.SGDClassifier` with ``loss="log_loss"``, which fits one binary model a
     class, the classes share one likelihood, so the probabilities need no normalising.
 
@@ -63,11 +64,15 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         The penalty ``R``. "l1" and "elasticnet" give weights that are exactly zero. The intercept
         is never penalised.
 
-    alpha : float, default=1e-5
-        Strength of the penalty, in ``[0, inf)``; 0 is the same as ``penalty=None``. The default
-        departs from the 1e-4 of `SGDClassifier`, since the multinomial optimum is better there:
-        test log-loss at 1e-4 / 1e-5 / 1e-6 is 1.20 / .69 / .56 on 20newsgroups, 1.21 / .48 / .35 on
-        clinc150 and .877 / .876 / .876 on letter.
+    alpha : float or "auto", default="auto"
+        Strength of the penalty, in ``[0, inf)``; 0 is the same as ``penalty=None``. With "auto"
+        ``fit`` chooses the one of the least log-loss on rows that are held out, and then fits all
+        rows with it: those of ``X_val`` or ``early_stopping`` if there are any; else a fifth of the
+        rows, every row of a few in turn, or, of up to 1500 rows and few weights, each one alone. It
+        takes about as long as two more fits. What is chosen depends on the rows as a set of
+        weighted ones alone, neither on their order nor on ``random_state``, and equal rows are held
+        out together. Rows that belong together otherwise, in groups or in time, need an ``X_val``.
+        Other solvers, and ``partial_fit``, take "auto" for 1e-5.
 
     l1_ratio : float or None, default=0.15
         Mix of the "elasticnet" penalty, in ``[0, 1]``; other penalties do not read it.
@@ -194,6 +199,17 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
 
+    alpha_ : float
+        Strength of the penalty that ``fit`` used, or the first ``partial_fit``.
+
+    alphas_ : ndarray of shape (n_alphas,)
+        The strengths that ``fit`` tried, from strong to weak; none with fewer than 10 distinct
+        rows. Only with ``alpha="auto"`` and the solver "auto", as ``alpha_losses_``.
+
+    alpha_losses_ : ndarray of shape (n_alphas,)
+        Mean log-loss of the held-out rows for each of ``alphas_``, of rough fits; nan where a fit
+        was given up as the loss rose.
+
     n_iter_ : int
         Epochs that the last ``fit`` made, at least 1; 1 after ``partial_fit``.
 
@@ -293,7 +309,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         self,
         *,
         penalty: str | None = "l2",
-        alpha: float = 1e-5,
+        alpha: float | str = "auto",
         l1_ratio: float | None = 0.15,
         fit_intercept: bool = True,
         solver: str = "auto",
@@ -424,6 +440,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
             if coef_init is not None:
                 problem = replace(problem, data=replace(problem.data, from_zero=False))
             with self._divergence_explained():
+                self._choose_alpha(problem)
                 learner = self._learner(problem, lambda: self._parameters(coef, intercept), state)
                 fitted = _fit.fit(learner, problem.validation, budget)
             self._publish(fitted.params, fitted.state, fitted.loss_curve)
@@ -636,6 +653,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         """Zeros, for the first chunk to go on from."""
         self.classes_ = problem.classes
         params = self._parameters(*_validation.check_init(problem, None, None))
+        self.alpha_ = self._given_alpha()
         state = State(
             check_random_state(self.random_state), class_counts=np.zeros(len(problem.classes))
         )
@@ -647,28 +665,59 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         """What `fit` drives."""
         n_classes, size = len(problem.classes), self._batch_size()
         if self.solver == "auto":
-            penalty = self._penalty(n_classes)
+            penalty = self._penalty(n_classes, self.alpha_)
             return OptimumFit(
                 penalty, self.fit_intercept, size, start(), state, problem.data, self.tol
             )
-        method = self._method(n_classes, min(size, len(problem.data.rows)))
+        method = self._method(n_classes, min(size, len(problem.data.rows)), self.alpha_)
         return TextbookFit(method, start, state, problem.data)
 
     def _stream(self, n_classes: int) -> _partial_fit.Stream:
         """What `partial_fit` drives."""
-        size = self._batch_size()
+        size, alpha = self._batch_size(), self._given_alpha()
         if self.solver == "auto":
             return OnlineStream(
-                self._penalty(n_classes), self.fit_intercept, self.half_life, size, self.shuffle
+                self._penalty(n_classes, alpha),
+                self.fit_intercept,
+                self.half_life,
+                size,
+                self.shuffle,
             )
-        return TextbookStream(self._method(n_classes, size))
+        return TextbookStream(self._method(n_classes, size, alpha))
 
-    def _penalty(self, n_classes: int) -> Penalty:
-        return make_penalty(self.penalty, self.alpha, self.l1_ratio, n_classes)
+    def _choose_alpha(self, problem: Problem) -> None:
+        """Set ``alpha_``, and what it was chosen by."""
+        for name in ("alphas_", "alpha_losses_"):
+            self.__dict__.pop(name, None)
+        self.alpha_ = self._given_alpha()
+        if self.alpha != "auto" or self.solver != "auto":
+            return
+        n_classes, size = len(problem.classes), self._batch_size()
 
-    def _method(self, n_classes: int, batch_size: int) -> Method:
+        def penalty(alpha: float) -> Penalty:
+            return self._penalty(n_classes, alpha)
+
+        def make(alpha: float, data: Rows) -> OptimumFit:
+            shape = data.X.shape[1], n_classes
+            zeros = Parameters(np.zeros(shape, data.X.dtype), np.zeros(n_classes, data.X.dtype))
+            state = State(check_random_state(0), n_rows=len(data.rows))
+            return OptimumFit(penalty(alpha), self.fit_intercept, size, zeros, state, data, None)
+
+        chosen = _alpha.choose(problem, self.fit_intercept, make, penalty, bool(self.verbose))
+        self.alpha_ = chosen.alpha
+        self.alphas_ = np.array(list(chosen.tried))
+        self.alpha_losses_ = np.array(list(chosen.tried.values()))
+
+    def _given_alpha(self) -> float:
+        """The strength where none is searched."""
+        return _alpha.DEFAULT if self.alpha == "auto" else float(self.alpha)
+
+    def _penalty(self, n_classes: int, alpha: float) -> Penalty:
+        return make_penalty(self.penalty, alpha, self.l1_ratio, n_classes)
+
+    def _method(self, n_classes: int, batch_size: int, alpha: float) -> Method:
         """What the parameters say about turning rows into updates."""
-        penalty = self._penalty(n_classes)
+        penalty = self._penalty(n_classes, alpha)
         solver: Solver
         schedule = "constant"
         if self.solver == "adagrad":
@@ -684,7 +733,7 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
                 nesterov=self.nesterovs_momentum,
                 average_from=int(self.average) or None,
             )
-        steps = Steps(float(self.eta0), float(self.power_t), float(self.alpha))
+        steps = Steps(float(self.eta0), float(self.power_t), alpha)
         return Method(solver, schedule, steps, batch_size, self.shuffle)
 
     @contextmanager

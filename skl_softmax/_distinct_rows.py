@@ -11,19 +11,21 @@ from numpy.typing import NDArray
 
 from skl_softmax._kernels import csr_hashes, dense_hashes
 from skl_softmax._rows import Rows
-from skl_softmax._softmax import Codes
+from skl_softmax._softmax import Codes, Floats
 
 _DIGITS = 12  # of a weight that are the same however it was summed
 _RUN, _RUNS = 16, 4  # columns of a run, and runs that are read at first: 64 tell most rows apart
 
 
-def distinct(data: Rows) -> tuple[Rows, Codes]:
+def distinct(data: Rows, weight: Floats | None = None) -> tuple[Rows, Codes]:
     """Rows equal in content and label as one, of their weights' sum, in the order of their hashes.
 
     ``rows`` of the result are their positions in the same X. Returns also a number for the content
-    of each, from 0 in this order: those that differ in the label alone have the same.
+    of each, from 0 in this order: those that differ in the label alone have the same. ``weight``,
+    of all rows of X, may have more digits than the numbers of X have.
     """
     data = canonical(data)
+    given = data.weight if weight is None else weight
     rows, y = data.rows, data.y[data.rows]
     hashes = _hashes(data)
     order = np.lexsort((y, hashes))
@@ -32,11 +34,11 @@ def distinct(data: Rows) -> tuple[Rows, Codes]:
     first = np.flatnonzero(np.append(True, other | (labels[1:] != labels[:-1])))
     contents = np.cumsum(np.append(0, other))[first]
     at = rows[order[first]]
-    total = np.add.reduceat(data.weight[rows[order]].astype(np.float64), first)
+    total = np.add.reduceat(given[rows[order]].astype(np.float64), first)
     mantissa, exponent = np.frexp(total / total.mean())
-    weight = np.zeros(len(data.weight), data.X.dtype)
-    weight[at] = np.ldexp(np.round(mantissa, _DIGITS), exponent)
-    return replace(data, weight=weight, rows=at), contents
+    merged = np.zeros(len(data.weight), data.X.dtype)
+    merged[at] = np.ldexp(np.round(mantissa, _DIGITS), exponent)
+    return replace(data, weight=merged, rows=at), contents
 
 
 def _hashes(data: Rows) -> NDArray[np.uint64]:

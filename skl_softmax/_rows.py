@@ -45,6 +45,12 @@ class Rows:
         return replace(self, X=X, y=y, weight=weight, rows=np.arange(len(rows)))
 
     @cached_property
+    def effective_count(self) -> float:
+        """How many rows of equal weight tell as much, ``(sum s)^2 / sum s^2``."""
+        s = self.weight[self.rows].astype(np.float64)
+        return float(s.sum() ** 2 / (s @ s))
+
+    @cached_property
     def features(self) -> Codes:
         """Those that may have a non-zero in X or a weight."""
         d = self.X.shape[1]
@@ -65,6 +71,7 @@ class Problem:
     classes: NDArray[Any]  # labels, sorted
     class_counts: Floats  # (n_classes,), sample weights of the rows so far, before class_weight
     validation: Rows | None = None
+    exact_weight: Floats | None = None  # of a fit, as in the data, but always float64
 
     @property
     def dtype(self) -> np.dtype[np.floating]:

@@ -40,7 +40,7 @@ fit_context = _fit_context
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "penalty": [StrOptions({"l2", "l1", "elasticnet"}), None],
-    "alpha": [Interval(Real, 0, None, closed="left")],
+    "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
     "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
     "fit_intercept": ["boolean"],
     "solver": [StrOptions({"auto", "sgd", "adagrad", "adam"})],
@@ -165,7 +165,7 @@ def check_fit(
         rows, held_out = _split(estimator, X, y_codes, classes, weight, rows, rng)
     weight /= _taken(weight, rows).mean()
     data = Rows(X, y_codes, weight.astype(X.dtype, copy=False), rows, from_zero=True)
-    return Problem(data, classes, counts, held_out)
+    return Problem(data, classes, counts, held_out, weight)
 
 
 def check_partial_fit(

@@ -143,7 +143,7 @@ def test_signature():
     assert all(one.kind is one.KEYWORD_ONLY for one in parameters.values())
     assert {name: one.default for name, one in parameters.items()} == {
         "penalty": "l2",
-        "alpha": 1e-5,
+        "alpha": "auto",
         "l1_ratio": 0.15,
         "fit_intercept": True,
         "solver": "auto",

@@ -357,7 +357,10 @@ def test_balanced_weights_beyond_the_range(kind, weight):
     ("params", "match"),
     [
         ({"penalty": "l3"}, "'penalty' parameter .* 'l3'"),
-        ({"alpha": -1.0}, r"'alpha' parameter .* range \[0.0, inf\). Got -1.0"),
+        (
+            {"alpha": -1.0},
+            r"'alpha' parameter .* range \[0.0, inf\) or a str among {'auto'}. Got -1.0",
+        ),
         ({"alpha": np.inf}, r"'alpha' parameter .* Got inf"),
         ({"alpha": np.nan}, r"'alpha' parameter .* Got nan"),
         ({"l1_ratio": 1.5}, r"'l1_ratio' parameter .* range \[0.0, 1.0\].* Got 1.5"),

@@ -206,8 +206,16 @@ class DualAscent:
                 self._certify()
             else:
                 self._measure()
-        intercept = self._best[-1] - self._shift(self._best[:-1])
-        return Parameters(self._best[:-1].copy(), intercept.astype(self._best.dtype))
+        return self._parameters_of(self._best)
+
+    def now(self) -> Parameters:
+        """The parameters of now, for which nothing is measured."""
+        return self._parameters_of(self._weights())
+
+    def _parameters_of(self, weights: Floats) -> Parameters:
+        intercept = weights[-1] - self._shift(weights[:-1])
+        coef = np.array(weights[:-1], order="C")
+        return Parameters(coef, intercept.astype(weights.dtype))
 
     def _shift(self, coef: Floats) -> Floats:
         """``m W``, by which the intercept of centred rows is above that of the rows."""

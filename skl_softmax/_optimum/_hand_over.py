@@ -347,8 +347,14 @@ class OptimumFit:
     def slow_down(self) -> bool:
         return False
 
+    def now(self) -> Parameters:
+        """What `parameters` gives, without a bound of the gap, and perhaps not the best point."""
+        return self._public(self._engine.now())
+
     def parameters(self) -> Parameters:
-        params = self._engine.parameters()
+        return self._public(self._engine.parameters())
+
+    def _public(self, params: Parameters) -> Parameters:
         return params if self._space is None else self._space.back(params, self._dtype)
 
     def kept(self) -> tuple[Parameters, State]:

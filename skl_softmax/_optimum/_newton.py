@@ -182,6 +182,10 @@ class Newton:
     def parameters(self) -> Parameters:
         """A copy of the parameters, in the dtype and the columns of X; makes ``gap`` exact."""
         self._certify()
+        return self.now()
+
+    def now(self) -> Parameters:
+        """The same, without a bound of the gap."""
         W, b = self._point.W, self._point.b
         b = b - self._rows.centre @ W
         b -= b.mean()  # which the softmax does not see

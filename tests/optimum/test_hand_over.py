@@ -217,7 +217,7 @@ def test_outliers(dtype, container):
     y = np.tile(y, 3)
 
     with pytest.warns(ConvergenceWarning, match="gap_=1 "):
-        model = SoftmaxSGDClassifier(max_iter=50).fit(container(X), y)
+        model = SoftmaxSGDClassifier(alpha=1e-5, max_iter=50).fit(container(X), y)
 
     assert np.isfinite(model.coef_).all()
     assert model.score(container(X), y) > 0.9
@@ -299,7 +299,7 @@ def test_verbose(capsys):
     """Each line names the gap."""
     X, y = load_iris(return_X_y=True)
 
-    SoftmaxSGDClassifier(verbose=1).fit(X, y)
+    SoftmaxSGDClassifier(alpha=1e-3, verbose=1).fit(X, y)
 
     assert "gap" in capsys.readouterr().out.splitlines()[0]
 
