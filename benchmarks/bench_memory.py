@@ -43,7 +43,7 @@ GIGABYTE = 1e9
 
 def cases():
     """Name -> model, number of features, order of the map in memory."""
-    ours = partial(SoftmaxSGDClassifier, max_iter=EPOCHS, tol=None, random_state=0)
+    ours = partial(SoftmaxSGDClassifier, alpha=1e-5, max_iter=EPOCHS, tol=None, random_state=0)
     sgd = SGDClassifier(loss="log_loss", max_iter=EPOCHS, tol=None, random_state=0)
     return {
         OURS: (ours(), 784, "C"),
