@@ -134,7 +134,8 @@ def tested(model, X_test, y_test):
 def series(case, make, cap=np.inf):
     """Mean loss and accuracy over the splits, seconds of all fits, and the models.
 
-    None where a fit is beyond the cap. ``make`` takes the number of a split and its rows.
+    None where a fit is beyond the cap, or impossible: LRCV wants five rows of every class. ``make``
+    takes the number of a split and its rows.
     """
     losses, seconds, models = [], 0.0, []
     for k, (X, y, X_test, y_test) in enumerate(case.parts):
@@ -143,7 +144,7 @@ def series(case, make, cap=np.inf):
         try:
             with interrupted_after(min(cap, 1e6)):
                 model.fit(X, y)
-        except TimeoutError:
+        except (TimeoutError, ValueError):
             return None
         seconds += time.perf_counter() - start
         losses.append(tested(model, X_test, y_test))
