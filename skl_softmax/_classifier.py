@@ -52,9 +52,9 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
     softmax ``S`` and one-hot labels ``y_i``. By default ``fit`` chooses the strength of the penalty
     and its steps by itself, needs no scaled features, and stops when the optimum is known to be
     nearer than ``tol``. The optimum is that of ``LogisticRegression(C=1 / (alpha_ * sum(s)))``,
-    also for two classes. Unlike
-    `sklearn.linear_model.SGDClassifier` with ``loss="log_loss"``, which fits one binary model a
-    class, the classes share one likelihood, so the probabilities need no normalising.
+    also for two classes. Unlike `sklearn.linear_model.SGDClassifier` with ``loss="log_loss"``,
+    which fits one binary model a class, the classes share one likelihood, so the probabilities need
+    no normalising.
 
     Dense rows and sparse (CSR) rows are used as they are: nothing copies, densifies or scales X.
 

@@ -161,7 +161,7 @@ def test_momentum_begins_anew_where_the_objective_rises():
         patch.setattr(_hand_over.OptimumFit, "_is_slow", lambda self: False)
         model.fit(X, y)
 
-    best = SoftmaxSGDClassifier(penalty="l1", alpha=alpha, tol=1e-6, max_iter=2000, random_state=0)
+    best = SoftmaxSGDClassifier(penalty="l1", alpha=alpha, tol=1e-7, max_iter=2000, random_state=0)
     best.fit(X, y)
     found, optimum = (objective(X.toarray(), y, m, alpha) for m in (model, best))
     assert found / optimum - 1 < 3e-5
