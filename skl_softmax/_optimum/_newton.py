@@ -29,7 +29,8 @@ from skl_softmax._softmax import Floats
 _FIRST_DAMPING = 1e-3  # of C; goes up and down by 4 from there on
 _MOST_DAMPING = 1e6
 _WARM_DAMPING = 1e-5  # the same from a fitted model, which may already be the optimum
-_FLOOR = 1e-4  # of C / K, in the metric of a class that hardly any row is undecided about
+# Of C, by the mean curvature: in the metric of a class that hardly any row is undecided about.
+_FLOOR = 1e-4
 _POOR, _GOOD = 0.25, 0.75  # share of a promise kept, at which damping goes up and down
 # Where rows are outlying, and after moves whose models could not be believed, models that can be
 # believed are luck until there are more of them, and then still too small for some moves: 4 of 300
@@ -290,7 +291,7 @@ class Newton:
                 self._metric = self._curvature.bound(1 / self._n_classes)
                 self._products = _PRODUCTS_A_METRIC
             else:
-                floor = self._damping + _FLOOR / self._n_classes
-                self._metric = self._curvature.of_classes(self._point.residual, floor)
+                residual = self._point.residual
+                self._metric = self._curvature.of_classes(residual, _FLOOR, self._damping)
                 self._products = 0
         return self._metric

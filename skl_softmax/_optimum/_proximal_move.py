@@ -65,7 +65,7 @@ _ONWARD = 64  # divides the damping near the optimum, where it is all that slows
 _MAX_TRIALS = 40
 _TO_COME = 5  # times what a turn of all parts of the working set gains at the last moves' rate
 _STALE = 0.1  # share that F fell by since the metric for polishing was built
-_FLOOR = 1e-3  # of C / K, in that metric
+_FLOOR = 1e-3  # of C, by the mean curvature, in that metric
 
 
 @dataclass
@@ -275,7 +275,7 @@ class ProximalNewton:
         """``P`` of the weights whose sign is not 0."""
         curvature, K = self.curvature, len(point.b)
         if not self._blocks or point.F / self._built_at < 1 - _STALE:
-            self._blocks = list(curvature.blocks(point.residual, _FLOOR / K))
+            self._blocks = list(curvature.blocks(point.residual, _FLOOR))
             self._built_at = point.F
         scale = self._scale
         factors: list[tuple[Codes, Any]] = []  # a Cholesky factor, or a diagonal

@@ -398,14 +398,19 @@ def test_first_engine_goes_by_cost(container, n, d, n_classes, penalty, first):
     assert type(engine._space) is reduced
 
 
+@pytest.mark.parametrize("seed", [0, 28])
 @CONTAINERS
-def test_rows_fewer_than_features_are_given_in_their_own_coordinates(container, monkeypatch):
-    """Where dual ascent has become slow: no metric is wider than there are rows."""
-    rng = np.random.default_rng(0)
+def test_rows_fewer_than_features_are_given_in_their_own_coordinates(container, seed, monkeypatch):
+    """Where dual ascent has become slow: no metric is wider than there are rows.
+
+    They are separable, so F* is 1e-8; with a floor of the metric that was no share of their
+    curvature the moves solved nothing (28: a gap of 1e-3 after 150 of them).
+    """
+    rng = np.random.default_rng(seed)
     n, d = 60, 400
     X = rng.standard_normal((n, d)) * np.exp(4 * rng.standard_normal(d))
     y = np.arange(n) % 5
-    model = SoftmaxSGDClassifier(alpha=1e-5, tol=1e-8)
+    model = SoftmaxSGDClassifier(alpha=1e-5, tol=1e-7)
     best = theirs_at(X / 1e4, y, 1e-5 * 1e8)  # the same weights, times 1e4
     widths = []
     build = Curvature.of_classes
@@ -416,6 +421,7 @@ def test_rows_fewer_than_features_are_given_in_their_own_coordinates(container, 
     model.fit(container(X), y)
 
     assert set(widths) == {n - 1}
+    assert model.n_iter_ < 100
     best.coef_ /= 1e4
     assert objective(model, X, y, 1e-5) <= objective(best, X, y, 1e-5) * (1 + 1e-7)
 

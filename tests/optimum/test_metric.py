@@ -67,6 +67,30 @@ def test_one_metric_for_all_classes_where_more_are_dear(n, d, n_blocks):
     np.testing.assert_allclose(np.tril(sum(blocks)) / n_blocks, np.tril(expected), atol=1e-12)
 
 
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_decided_rows_have_a_small_floor(dtype, n_classes):
+    """A multiple of their own curvature, far below rounding of 1 too: else CG solves nothing."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 4)).astype(dtype)
+    y, weight = np.arange(60) % n_classes, rng.uniform(0.5, 2, size=60)
+    weight /= weight.mean()
+    rows = centred(X, y, weight.astype(dtype))
+    p = 10.0 ** -rng.uniform(8, 12, size=60)  # of all classes but the label's
+    residual = np.repeat(p[:, None] / (n_classes - 1), n_classes, axis=1)
+    residual[np.arange(60), y] = -p
+    residual *= weight[:, None]
+    curvature = Curvature(rows, n_classes, 0.0, True, np.random.RandomState(0))
+
+    without = list(curvature.blocks(residual.astype(dtype), 0.0))
+    found = list(curvature.blocks(residual.astype(dtype), 1.0, 1e-9))
+
+    for (H, _, h), (raised, _, more) in zip(without, found, strict=True):
+        mean = 2 * np.mean(weight * p) / (n_classes - 1)
+        np.testing.assert_allclose(more - h, 1e-9 + mean, rtol=1e-5)
+        np.testing.assert_allclose(raised - H, (more - h) * curvature.C, rtol=1e-4, atol=1e-13)
+
+
 def test_products_pay_for_a_metric_of_each_class():
     """Once as many were made as would have cost the same, unless they would take a GB."""
     X = np.random.default_rng(0).standard_normal((40, 60))
