@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skl_softmax._distinct_rows import distinct
-from skl_softmax._held_out import HeldOut, Make, Part, folds
+from skl_softmax._held_out import HeldOut, Part, Prepare, folds
 from skl_softmax._leave_one_out import LeaveOneOut, affordable
+from skl_softmax._optimum import RowSpace, much_smaller
 from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Problem, Rows
 from skl_softmax._softmax import Floats
@@ -94,7 +95,7 @@ def search(criterion: Criterion, likely: float, verbose: bool = False) -> Chosen
 def choose(
     problem: Problem,
     fit_intercept: bool,
-    make: Make,
+    prepare: Prepare,
     penalty: Callable[[float], Penalty],
     verbose: bool = False,
 ) -> Chosen:
@@ -110,17 +111,19 @@ def choose(
         return Chosen(DEFAULT)
     usual = away <= _OUTLYING
     criterion: Criterion
-    if problem.validation is not None:
-        given = problem.validation
+    data, given = _with_values(data, problem.validation, n_classes)
+    if given is not None:
         given = replace(given, weight=given.weight.astype(problem.dtype))
-        criterion = HeldOut([Part(data, given)], n, make)
+        criterion = HeldOut([Part(data, given)], n, prepare)
     elif len(data.rows) < _FEWEST:
         return Chosen(likely)
     elif not unit.l1 and affordable(len(data.rows), data.X.shape[1], n_classes):
         criterion = LeaveOneOut(data, contents, usual, n_classes, fit_intercept, penalty)
     else:
+        if not unit.l1 and much_smaller(len(data.rows), data.X.shape[1], n_classes):
+            _, data = RowSpace.of(data, fit_intercept)
         n_used = int(np.clip(np.ceil(_HELD_OUT * _FOLDS / n), 1, _FOLDS))
-        criterion = HeldOut(folds(data, contents, usual, _FOLDS, n_used), n, make)
+        criterion = HeldOut(folds(data, contents, usual, _FOLDS, n_used), n, prepare)
     return search(criterion, likely, verbose) if criterion.n else Chosen(likely)
 
 
@@ -140,6 +143,21 @@ def _likely(data: Rows, n: float, n_classes: int, fit_intercept: bool, unit: Pen
 
 def _those(data: Rows, which: NDArray[np.bool_]) -> Rows:
     return replace(data, rows=data.rows[which])
+
+
+def _with_values(data: Rows, given: Rows | None, n_classes: int) -> tuple[Rows, Rows | None]:
+    """The rows, and those held out, without columns that have no value in the former.
+
+    They get no weight, and take most of an epoch of rows that have fewer values than the model
+    weights.
+    """
+    d = data.X.shape[1]
+    if not data.dense and data.X.nnz < d * n_classes:
+        some = np.flatnonzero(np.bincount(data.X.indices, minlength=d))
+        if 0 < len(some) < d:
+            data = replace(data, X=data.X[:, some])
+            given = given and replace(given, X=given.X[:, some])
+    return data, given
 
 
 def _blocks(data: Rows, more: int = 0) -> Iterator[tuple[slice, Any]]:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skl_softmax import _alpha, _fit, _partial_fit, _state, _validation
 from skl_softmax._online import OnlineStream
-from skl_softmax._optimum import OptimumFit
+from skl_softmax._optimum import MeasuredRows, OptimumFit
 from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty, make_penalty
 from skl_softmax._rows import Problem, Rows
@@ -666,9 +666,8 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         n_classes, size = len(problem.classes), self._batch_size()
         if self.solver == "auto":
             penalty = self._penalty(n_classes, self.alpha_)
-            return OptimumFit(
-                penalty, self.fit_intercept, size, start(), state, problem.data, self.tol
-            )
+            rows = MeasuredRows.of(problem.data, self.fit_intercept, size)
+            return OptimumFit(rows, penalty, start(), state, self.tol)
         method = self._method(n_classes, min(size, len(problem.data.rows)), self.alpha_)
         return TextbookFit(method, start, state, problem.data)
 
@@ -697,13 +696,18 @@ class SoftmaxSGDClassifier(ClassifierMixin, BaseEstimator):
         def penalty(alpha: float) -> Penalty:
             return self._penalty(n_classes, alpha)
 
-        def make(alpha: float, data: Rows) -> OptimumFit:
-            shape = data.X.shape[1], n_classes
-            zeros = Parameters(np.zeros(shape, data.X.dtype), np.zeros(n_classes, data.X.dtype))
-            state = State(check_random_state(0), n_rows=len(data.rows))
-            return OptimumFit(penalty(alpha), self.fit_intercept, size, zeros, state, data, None)
+        def prepare(data: Rows) -> Callable[[float], OptimumFit]:
+            rows = MeasuredRows.of(data, self.fit_intercept, size)
 
-        chosen = _alpha.choose(problem, self.fit_intercept, make, penalty, bool(self.verbose))
+            def fit(alpha: float) -> OptimumFit:
+                shape, dtype = (data.X.shape[1], n_classes), data.X.dtype
+                zeros = Parameters(np.zeros(shape, dtype), np.zeros(n_classes, dtype))
+                state = State(check_random_state(0), n_rows=len(data.rows))
+                return OptimumFit(rows, penalty(alpha), zeros, state, None)
+
+            return fit
+
+        chosen = _alpha.choose(problem, self.fit_intercept, prepare, penalty, bool(self.verbose))
         self.alpha_ = chosen.alpha
         self.alphas_ = np.array(list(chosen.tried))
         self.alpha_losses_ = np.array(list(chosen.tried.values()))

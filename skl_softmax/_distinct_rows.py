@@ -28,7 +28,9 @@ def distinct(data: Rows, weight: Floats | None = None) -> tuple[Rows, Codes]:
     given = data.weight if weight is None else weight
     rows, y = data.rows, data.y[data.rows]
     hashes = _hashes(data)
-    order = np.lexsort((y, hashes))
+    order = np.argsort(hashes)
+    if (hashes[order[1:]] == hashes[order[:-1]]).any():
+        order = np.lexsort((y, hashes))
     hashes, labels = hashes[order], y[order]
     other = hashes[1:] != hashes[:-1]
     first = np.flatnonzero(np.append(True, other | (labels[1:] != labels[:-1])))

@@ -34,7 +34,8 @@ class Rough(Learner, Protocol):
         """The parameters of now, for as little time as that takes."""
 
 
-Make = Callable[[float, Rows], Rough]
+# What is known of rows whatever the alpha, and then a learner for each.
+Prepare = Callable[[Rows], Callable[[float], Rough]]
 
 
 @dataclass
@@ -51,8 +52,8 @@ class HeldOut:
     Alphas are for ``n`` rows: a part of them has one that is stronger by what it has fewer.
     """
 
-    def __init__(self, parts: list[Part], n: float, make: Make) -> None:
-        self._parts, self._make = parts, make
+    def __init__(self, parts: list[Part], n: float, prepare: Prepare) -> None:
+        self._parts, self._learners = parts, [prepare(part.fitted) for part in parts]
         self._weights = [part.held_out.total_weight for part in parts]
         self._scale = [n / part.fitted.effective_count for part in parts]
         self._least = [np.inf] * len(parts)
@@ -69,7 +70,7 @@ class HeldOut:
 
     def _loss_of_part(self, i: int, alpha: float) -> tuple[float, bool]:
         part, least = self._parts[i], self._least[i]
-        learner = self._make(alpha * self._scale[i], part.fitted)
+        learner = self._learners[i](alpha * self._scale[i])
         may_give_up = part.held_out.effective_count >= _TELLING
         last = np.inf
         for epoch in count(1):

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from skl_softmax import SoftmaxSGDClassifier, _alpha
+from skl_softmax._optimum import MeasuredRows, _measured_rows
 
 CONTAINERS = pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
 PENALTIES = pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet"])
@@ -404,6 +406,45 @@ def test_million_sparse_columns():
 
     assert np.isfinite(model.coef_).all()
     assert len(model.alphas_) >= 3
+
+
+@CONTAINERS
+def test_rows_are_measured_once(container, monkeypatch):
+    """What the penalty does not change is known from the first fit of a part on."""
+    X, y = problem(2000, 40, 5)
+    calls = []
+    found = _measured_rows.measured
+    monkeypatch.setattr(_measured_rows, "measured", lambda *a: calls.append(len(a[2])) or found(*a))
+
+    model = fitted(container(X), y)
+
+    assert len(model.alphas_) >= 3
+    assert calls == [1600, 2000]
+
+
+@pytest.mark.parametrize(
+    ("penalty", "n_classes", "width"), [("l2", 3, None), ("l1", 3, None), ("l2", 50, 199)]
+)
+@pytest.mark.parametrize("given", [False, True])
+def test_few_sparse_rows_are_searched_in_few_columns(penalty, n_classes, width, given, monkeypatch):
+    """Those that have values, or with l2 coordinates of the rows' own; all again at the end."""
+    X = sp.csr_array(sp.random(200, 3000, density=2e-3, format="csr", random_state=0))
+    y = np.arange(200) % n_classes
+    more = {"X_val": X[150:], "y_val": y[150:]} if given else {}
+    widths = []
+    of = MeasuredRows.of
+    monkeypatch.setattr(
+        MeasuredRows, "of", lambda data, *a: widths.append(data.X.shape[1]) or of(data, *a)
+    )
+
+    model = SoftmaxSGDClassifier(penalty=penalty, random_state=0).fit(X, y, **more)
+
+    with_values = len(np.unique(X.indices))
+    expected = width if width and not given else with_values
+    assert set(widths[:-1]) == {expected}
+    assert widths[-1] == 3000
+    again = clone(model).set_params(alpha=model.alpha_).fit(X, y, **more)
+    assert_array_equal(model.coef_, again.coef_)
 
 
 @CONTAINERS

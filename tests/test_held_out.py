@@ -139,12 +139,15 @@ def scripted():
     held_out = Rows(x[:, None], y, weight, np.arange(80, 800))
     made = []
 
-    def make(alpha, data):
-        made.append((alpha, data, scripts.pop(0)))
-        return made[-1][2]
+    def prepare(data):
+        def make(alpha):
+            made.append((alpha, data, scripts.pop(0)))
+            return made[-1][2]
+
+        return make
 
     scripts = []
-    criterion = HeldOut([Part(fitted, held_out)], 160.0, make)
+    criterion = HeldOut([Part(fitted, held_out)], 160.0, prepare)
     return criterion, scripts, made, (x[80:], y[80:], weight[80:])
 
 
@@ -196,7 +199,7 @@ def test_few_rows_do_not_give_up_a_fit(scripted):
     criterion, scripts, made, rows = scripted
     part = criterion._parts[0]
     few = replace(part.held_out, rows=part.held_out.rows[:250])
-    criterion = HeldOut([Part(part.fitted, few)], 160.0, criterion._make)
+    criterion = HeldOut([Part(part.fitted, few)], 160.0, lambda _: criterion._learners[0])
     scripts += [Scripted([1.0], [0.0]), Scripted([0.0, 5.0, 9.0], [1.0, 1.0, 0.0])]
     criterion.loss(1e-3)
 

@@ -1,6 +1,7 @@
 """The fit without knobs, `fit` with ``solver="auto"``: to the optimum, with a known gap.
 
-How a row travels: `_hand_over.OptimumFit` gives the rows to dual ascent first (`_dual`). Every row
+How a row travels: `_measured_rows` has what is known of the rows whatever the penalty, and
+`_hand_over.OptimumFit` gives them to dual ascent first (`_dual`). Every row
 remembers a target, at first its label; a visit makes the formula's update with that target, by a
 step that cannot overshoot, and moves the target towards the prediction. What is left between the
 two is the gap, for free. Where that has become slow, or where weights are few, Newton's method
@@ -13,5 +14,7 @@ the moves gain says how far the optimum is. `_kernels` has the compiled loops of
 """
 
 from skl_softmax._optimum._hand_over import OptimumFit
+from skl_softmax._optimum._measured_rows import MeasuredRows
+from skl_softmax._optimum._row_space import RowSpace, much_smaller
 
-__all__ = ["OptimumFit"]
+__all__ = ["MeasuredRows", "OptimumFit", "RowSpace", "much_smaller"]

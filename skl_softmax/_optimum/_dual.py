@@ -41,10 +41,10 @@ from skl_softmax._optimum import _kernels
 from skl_softmax._optimum._centred_rows import LEAST_SQUARE
 from skl_softmax._optimum._certificate import PRECISE, can_be_bound, feasible, measure, penalty_gap
 from skl_softmax._optimum._class_shares import Balanced, balance, balanced_intercepts
-from skl_softmax._optimum._columns import measured
+from skl_softmax._optimum._columns import Columns
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
-from skl_softmax._rows import are_all
+from skl_softmax._rows import Rows
 from skl_softmax._softmax import Codes, Floats, scores
 
 # The constants were measured on 20newsgroups and clinc150, alpha from 1e-2 to 0, and on one-hot
@@ -98,10 +98,8 @@ class DualAscent:
 
     Parameters
     ----------
-    X : ndarray or CSR (indices sorted, none twice) of shape (n_samples, n_features), float32/64
-    y : class codes, shape (n_samples,)
-    weight : weights in the dtype of X, with mean 1 over ``rows``
-    rows : positions of the rows that count
+    data : the rows, with weights of mean 1; the indices of CSR sorted, none twice
+    columns : what was measured of them
     penalty : what is added to the mean loss
     fit_intercept : whether there is an intercept; else it is 0
     start : parameters to start from
@@ -121,22 +119,20 @@ class DualAscent:
 
     def __init__(
         self,
-        X: Any,
-        y: Codes,
-        weight: Floats,
-        rows: Codes,
+        data: Rows,
+        columns: Columns,
         penalty: Penalty,
         fit_intercept: bool,
         start: Parameters,
         rng: np.random.RandomState,
     ) -> None:
-        self._X, self._y, self._weight, self._rows = X, y, weight, rows
-        self._whole = are_all(rows, len(y))
+        X, rows = data.X, data.rows
+        self._X, self._y, self._weight, self._rows = X, data.y, data.weight, rows
+        self._whole = data.whole
         self._penalty, self._rng = penalty, rng
         self._fit_intercept = fit_intercept
-        self._dense = isinstance(X, np.ndarray)
-        self._columns = measured(X, weight, rows, fit_intercept)
-        self._mean = self._columns.mean
+        self._dense = data.dense
+        self._columns, self._mean = columns, columns.mean
         leverage = _LEVERAGE if penalty.l2 else _LEVERAGE_UNPENALISED
         self._set_metric(_LEVERAGE_DENSE if self._dense else leverage)
         intercept = start.intercept + self._shift(start.coef)

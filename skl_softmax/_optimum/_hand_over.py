@@ -5,19 +5,17 @@ from functools import cached_property
 
 import numpy as np
 
-from skl_softmax._distinct_rows import canonical, distinct
 from skl_softmax._objective import exact_objective
-from skl_softmax._optimum._centred_rows import CentredRows
 from skl_softmax._optimum._dual import DualAscent
 from skl_softmax._optimum._interior_point import affordable
+from skl_softmax._optimum._measured_rows import MeasuredRows
 from skl_softmax._optimum._metric import FULL_WIDTH
 from skl_softmax._optimum._newton import Newton
 from skl_softmax._optimum._proximal_move import least_shift
-from skl_softmax._optimum._row_space import RowSpace
+from skl_softmax._optimum._row_space import RowSpace, much_smaller, smaller
 from skl_softmax._optimum._some_columns import SomeColumns, to_move
 from skl_softmax._parameters import OverflowedError, Parameters
 from skl_softmax._penalties import Penalty
-from skl_softmax._rows import Rows
 from skl_softmax._softmax import Codes, Floats
 from skl_softmax._state import State
 
@@ -42,9 +40,6 @@ _RESTED = 3  # epochs, without a fall beyond _ROUNDING, after which one below to
 # weights lost 1e-3.
 _ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}
 _TOL = 1e-3  # where the user asks for none: what a bound of the gap is computed for
-# Rows a class, and in all, up to which finding their own coordinates costs 3 to 5 epochs.
-_FEW_ROWS, _FEWEST_ROWS = 4, 16
-_HELD_ENTRIES = 1 << 25  # of the rows, copied twice to find these coordinates: 512 MB
 _NARROW = 32  # d + d^2 / n up to which all of Newton's moves cost less than epochs
 _FEW_WEIGHTS = 128  # with fewer a visit is mostly overhead: elec2, 6 x 2, took 3 times as long
 
@@ -53,7 +48,7 @@ class OptimumFit:
     """Dual ascent, then Newton's method where that has become slow.
 
     Models of few weights are Newton's from the start, from the optimum of a random sample if there
-    are many rows, and so are ``few_rows`` rows, where its moves cost less than epochs. With l2 rows
+    are many rows, and so are rows of one batch, where its moves cost less than epochs. With l2 rows
     fewer than features are given to it in their own coordinates, and very few to either. With l1
     it has the columns that may have weights, from the start while these are few. More features than
     its metric takes are left to dual ascent.
@@ -61,27 +56,23 @@ class OptimumFit:
 
     def __init__(
         self,
+        rows: MeasuredRows,
         penalty: Penalty,
-        fit_intercept: bool,
-        few_rows: int,
         params: Parameters,
         state: State,
-        data: Rows,
         tol: float | None,
     ) -> None:
         self._tol = tol or _TOL
-        self._penalty, self._fit_intercept = penalty, fit_intercept
-        self._dtype = data.X.dtype
-        self._state, self._data = state, canonical(data)
+        self._rows, self._data, self._fit_intercept = rows, rows.data, rows.fit_intercept
+        self._penalty, self._state = penalty, state
+        self._dtype = rows.data.X.dtype
         self._space: RowSpace | SomeColumns | None = None
         self._n_classes = params.coef.shape[1]
         params = self._begin(params)
-        one_batch, l2_alone = len(data.rows) <= few_rows, bool(penalty.l2) and not penalty.l1
-        if one_batch:
-            self._data = distinct(self._data)[0].copied()
-        n, d = len(self._data.rows), data.X.shape[1]
-        self._may_reduce = l2_alone and n < d and n * d <= _HELD_ENTRIES
-        if self._may_reduce and n <= max(_FEW_ROWS * self._n_classes, _FEWEST_ROWS):
+        one_batch, l2_alone = rows.one_batch, bool(penalty.l2) and not penalty.l1
+        n, d = len(self._data.rows), self._data.X.shape[1]
+        self._may_reduce = l2_alone and smaller(n, d)
+        if self._may_reduce and much_smaller(n, d, self._n_classes):
             params = self._reduced(params)
             d = len(params.coef)
         width = n if self._may_reduce else d
@@ -104,7 +95,7 @@ class OptimumFit:
         if params.coef.size <= _FEW_WEIGHTS:
             self._engine = self._newton(params, from_sample=not one_batch)
         elif penalty.l1:
-            found = to_move(self._data, params, penalty, fit_intercept)
+            found = to_move(self._data, params, penalty, self._fit_intercept)
             # Of more weights than rows times classes most are 0.
             if found.moves.sum() > n * self._n_classes:
                 found = found.first(max(_FIRST, int(params.coef.any(axis=1).sum())))
@@ -136,20 +127,19 @@ class OptimumFit:
     def _reduced(self, params: Parameters) -> Parameters:
         """Go on in the rows' own coordinates."""
         self._space, self._data = RowSpace.of(self._data, self._fit_intercept)
+        self._rows = replace(self._rows, data=self._data)
         self._may_reduce = False
         return self._space.into(params)
 
     def _dual_ascent(self, params: Parameters) -> DualAscent:
-        data = self._data
+        rows = self._rows
         return DualAscent(
-            data.X, data.y, data.weight, data.rows,
-            self._penalty, self._fit_intercept, params, self._state.rng,
-        )  # fmt: skip
+            rows.data, rows.columns, self._penalty, rows.fit_intercept, params, self._state.rng
+        )
 
     def _newton(self, params: Parameters, from_sample: bool = False) -> Newton:
-        data = self._data
-        rows = CentredRows(data.X, data.y, data.weight, data.rows, self._fit_intercept)
-        return Newton(rows, self._penalty, params, self._state.rng, self._tol, from_sample)
+        rng = self._state.rng
+        return Newton(self._rows.centred, self._penalty, params, rng, self._tol, from_sample)
 
     def _on_columns(
         self, params: Parameters, columns: Codes, damping: float | None = None

@@ -17,7 +17,20 @@ from skl_softmax._parameters import Parameters
 from skl_softmax._rows import Rows
 from skl_softmax._softmax import Floats
 
+# Rows a class, and in all, up to which finding their own coordinates costs 3 to 5 epochs.
+_FEW_ROWS, _FEWEST_ROWS = 4, 16
+_MOST_ENTRIES = 1 << 25  # of the rows, copied twice to find these coordinates: 512 MB
 _NO_SIZE = 1e-14  # of the largest coordinate: rounding
+
+
+def smaller(n: int, n_features: int) -> bool:
+    """Whether so many rows have fewer coordinates of their own, that can be found."""
+    return n < n_features and n * n_features <= _MOST_ENTRIES
+
+
+def much_smaller(n: int, n_features: int, n_classes: int) -> bool:
+    """Whether these coordinates are worth finding before any epoch."""
+    return smaller(n, n_features) and n <= max(_FEW_ROWS * n_classes, _FEWEST_ROWS)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import scipy.sparse as sp
 from helpers import logistic_regression
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skl_softmax._optimum import _dual, _kernels
+from skl_softmax._optimum import MeasuredRows, _dual, _kernels
 from skl_softmax._optimum._dual import DualAscent
 from skl_softmax._parameters import Parameters
 from skl_softmax._penalties import Penalty
+from skl_softmax._rows import Rows
 from skl_softmax._softmax import cross_entropy, scores, softmax
 
 N, D, K = 300, 200, 4
@@ -38,7 +39,9 @@ class Text:
         rows = np.arange(len(self.y)) if rows is None else rows
         start = start or zeros(self.X, self.y.max() + 1)
         rng = np.random.RandomState(seed)
-        return DualAscent(self.X, self.y, self.weight, rows, penalty, fit_intercept, start, rng)
+        measured = MeasuredRows(Rows(self.X, self.y, self.weight, rows), fit_intercept, False)
+        columns = measured.columns
+        return DualAscent(measured.data, columns, penalty, fit_intercept, start, rng)
 
     def objective(self, params, penalty=L2):
         """F, in float64."""

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
 from skl_softmax import SoftmaxSGDClassifier
-from skl_softmax._optimum import OptimumFit
+from skl_softmax._optimum import MeasuredRows, OptimumFit
 from skl_softmax._optimum._dual import DualAscent
 from skl_softmax._optimum._metric import Curvature
 from skl_softmax._optimum._newton import Newton
@@ -358,7 +358,8 @@ def engine_of(X, y, l2=1e-3, penalty=None):
     data = Rows(X, y, np.ones(n), np.arange(n))
     k = int(y.max()) + 1
     start, state = Parameters(np.zeros((d, k)), np.zeros(k)), State(np.random.RandomState(0))
-    return OptimumFit(penalty or Penalty(l2=l2), True, 256, start, state, data, 1e-3)
+    rows = MeasuredRows.of(data, True, 256)
+    return OptimumFit(rows, penalty or Penalty(l2=l2), start, state, 1e-3)
 
 
 @CONTAINERS
