@@ -8,6 +8,10 @@ above, since strong alphas cost little, and goes on to weaker ones by tens as lo
 falls, or else to stronger ones. The answer is the vertex of the parabola through the last three, in
 log10 alpha. Of few rows the loss is noisy: what is likely has a say, by a lognormal distribution.
 
+Where columns have unlike units the loss has several minima: at one alpha only those of the largest
+unit have weights, at a far weaker one the others too. There the search has a second start, from
+what is likely for columns of the smallest unit, and the better of its two ends is the answer.
+
 The search is a function of the rows as a set of weighted ones (`_distinct_rows`), and rows of equal
 content are never apart, whatever their labels. A count n of rows is ``(sum s)^2 / sum s^2``.
 """
@@ -30,6 +34,7 @@ from skl_softmax._softmax import Floats
 DEFAULT = 1e-5  # where nothing is searched
 # Times s0 / n; decades: so were the best alphas of 21 sets, 100 to 32000 rows, 2 to 205 classes.
 _LIKELY, _SIGMA = 0.3, 1.0
+_ALIKE = 0.1  # squares of units that are alike, times those of the columns that vary most
 _LIKELY_SPARSE = 0.01  # times what empties the model: .003 to .05 were best on seven sets
 _START = 10.0  # times the likely
 _FEWEST = 10  # distinct rows to search with
@@ -62,11 +67,21 @@ class Criterion(Protocol):
         """Mean loss of rows that were held out, and whether it was given up while it rose."""
 
 
-def search(criterion: Criterion, likely: float, verbose: bool = False) -> Chosen:
+@dataclass(frozen=True)
+class Likely:
+    """Where the best alpha is likely: at one strength, or in units so unlike that there are two."""
+
+    strong: float  # for all columns together
+    weak: float  # for those of the smallest unit, a decade above what is likely for them alone
+
+
+def search(criterion: Criterion, likely: Likely, verbose: bool = False) -> Chosen:
     """The alpha of the least loss near what is likely."""
     losses: dict[int, float] = {}
     tried: dict[float, float] = {}
-    start, centre = np.log10(_START * likely), np.log10(likely)
+    strong, weak = np.log10(likely.strong), np.log10(likely.weak)
+    start = strong + np.log10(_START)
+    second = min(int(np.ceil(weak - start)), 0)
 
     def value(step: int) -> float:
         if step not in losses:
@@ -76,15 +91,22 @@ def search(criterion: Criterion, likely: float, verbose: bool = False) -> Chosen
             if verbose:
                 found = "given up at" if given_up else "held-out loss"
                 print(f"alpha {10.0**x:.3g}: {found} {loss:.6g}")
-            losses[step] = loss + (x - centre) ** 2 / (2 * _SIGMA**2 * criterion.n)
+            unlikely = max(x - strong, weak - x, 0.0) / _SIGMA
+            losses[step] = loss + unlikely**2 / (2 * criterion.n)
         return losses[step]
 
-    best = 0
-    while best > -_WEAKER and value(best - 1) < (1 - _WORTH) * value(best):
-        best -= 1
-    if best == 0:
-        while best < _STRONGER and value(best + 1) < value(best):
-            best += 1
+    def downhill(begin: int) -> int:
+        step = begin
+        while step > second - _WEAKER and value(step - 1) < (1 - _WORTH) * value(step):
+            step -= 1
+        if step == begin:
+            while step < _STRONGER and value(step + 1) < value(step):
+                step += 1
+        return step
+
+    best = downhill(0)
+    if second < best - 1:
+        best = min(best, downhill(second), key=value)
     weaker, here, stronger = (value(best + i) for i in (-1, 0, 1))
     bent = weaker - 2 * here + stronger
     vertex = (weaker - stronger) / (2 * bent) if 0 < bent < np.inf else 0.0
@@ -107,7 +129,7 @@ def choose(
     n_classes, n = len(problem.classes), data.effective_count
     away = _away(data, fit_intercept)
     likely = _likely(_those(data, away <= _LONG), n, n_classes, fit_intercept, unit)
-    if not (0 < likely < np.inf):
+    if likely is None:
         return Chosen(DEFAULT)
     usual = away <= _OUTLYING
     criterion: Criterion
@@ -116,7 +138,7 @@ def choose(
         given = replace(given, weight=given.weight.astype(problem.dtype))
         criterion = HeldOut([Part(data, given)], n, prepare)
     elif len(data.rows) < _FEWEST:
-        return Chosen(likely)
+        return Chosen(likely.strong)
     elif not unit.l1 and affordable(len(data.rows), data.X.shape[1], n_classes):
         criterion = LeaveOneOut(data, contents, usual, n_classes, fit_intercept, penalty)
     else:
@@ -124,21 +146,37 @@ def choose(
             _, data = RowSpace.of(data, fit_intercept)
         n_used = int(np.clip(np.ceil(_HELD_OUT * _FOLDS / n), 1, _FOLDS))
         criterion = HeldOut(folds(data, contents, usual, _FOLDS, n_used), n, prepare)
-    return search(criterion, likely, verbose) if criterion.n else Chosen(likely)
+    return search(criterion, likely, verbose) if criterion.n else Chosen(likely.strong)
 
 
-def _likely(data: Rows, n: float, n_classes: int, fit_intercept: bool, unit: Penalty) -> float:
-    """The alpha that is likely, by the penalty of alpha 1."""
-    variance = _total_variance(data, fit_intercept)
-    if not variance:
-        return 0.0
+def _likely(
+    data: Rows, n: float, n_classes: int, fit_intercept: bool, unit: Penalty
+) -> Likely | None:
+    """The alphas that are likely, by the penalty of alpha 1; none where no column varies."""
+    variances, shares = _variances(data, fit_intercept)
+    vary = variances > 0
+    if not vary.any():
+        return None
+    small = min(_least_unit(variances[vary], shares[vary]) / _ALIKE, 1.0)
     found = np.inf
     if unit.l2:
         ridge = unit.l2 / (2 if n_classes == 2 else 1)
-        found = _LIKELY * variance / (n_classes * n * ridge)
+        found = _LIKELY * float(variances.sum()) / (n_classes * n * ridge)
     if unit.l1:
         found = min(found, _LIKELY_SPARSE * _emptying(data, n_classes, fit_intercept) / unit.l1)
-    return found
+        small = np.sqrt(small)  # a weight has the inverse unit, and l2 its square
+    return Likely(found, found * small) if 0 < found * small < np.inf else None
+
+
+def _least_unit(variances: Floats, shares: Floats) -> float:
+    """The square of the smallest unit of a column, in that of those that vary most.
+
+    A column may vary little since it is rare, which is no matter of units: in its own the variance
+    of the rows that differ in it counts. One that varies as much as most has no small one.
+    """
+    squares = variances / shares
+    of_most = float(variances @ squares) / variances.sum()
+    return float(np.maximum(variances / variances.mean(), squares / of_most).min())
 
 
 def _those(data: Rows, which: NDArray[np.bool_]) -> Rows:
@@ -185,21 +223,30 @@ def _away(data: Rows, fit_intercept: bool) -> Floats:
     return squares / median if median else np.zeros(len(squares))
 
 
-def _total_variance(data: Rows, fit_intercept: bool) -> float:
-    """Sum over the columns of their variances; of mean squares without an intercept."""
+def _variances(data: Rows, fit_intercept: bool) -> tuple[Floats, Floats]:
+    """Of the columns, mean squares without an intercept; shares of rows that differ in each.
+
+    From the next, in the order of their hashes, or from 0 in sparse ones.
+    """
     s = data.weight[data.rows].astype(np.float64)
     s /= s.sum()
-    first = np.zeros(data.X.shape[1])
+    d = data.X.shape[1]
+    first = np.zeros(d)
     if fit_intercept and data.dense:
         first = data.X[data.rows[0]].astype(np.float64)
-    mean, square = np.zeros(len(first)), 0.0
+    mean, square = np.zeros((2, d))
+    differ = np.ones(d)  # of a column that varies one row does at least
     for block, B in _blocks(data):
         if data.dense:
+            differ += np.count_nonzero(B[1:] != B[:-1], axis=0)
             B -= first
+        else:
+            differ += np.bincount(B.indices, minlength=d)
         mean += s[block] @ B
-        square += float(s[block] @ (np.einsum("ij,ij->i", B, B) if data.dense else (B * B).sum(1)))
-    variance = square - float(mean @ mean) * fit_intercept
-    return variance if variance > _ROUNDING * square else 0.0
+        square += s[block] @ (B * B)
+    variances: Floats = square - mean * mean * fit_intercept
+    shares = np.minimum(differ / len(s), 1)
+    return np.where(variances > _ROUNDING * square, variances, 0), shares
 
 
 def _emptying(data: Rows, n_classes: int, fit_intercept: bool) -> float:

@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
@@ -63,6 +64,22 @@ def test_loss_of_other_rows_is_near_the_best(container, penalty, n, d):
     (found,) = losses_at([alpha], X, y, X_test, y_test, penalty=penalty)
 
     assert found <= 1.1 * grid.min()
+
+
+@PENALTIES
+@CONTAINERS
+@pytest.mark.parametrize(("n", "d"), [(300, 8), (2000, 20)])
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_columns_of_unlike_units(size, n, d, container, penalty):
+    """One large or small among others is no worse than in their unit: the loss has two minima."""
+    X, y = problem(n + 4000, d, size=3)
+    losses = []
+    for unit in (1, size):
+        X[:, 1:] *= unit  # the labels depend on the first three
+        model = fitted(container(X[:n]), y[:n], penalty=penalty)
+        losses.append(log_loss(y[n:], model.predict_proba(container(X[n:]))))
+
+    assert losses[1] < 1.05 * losses[0]
 
 
 def test_better_than_the_default_of_others_on_small_tables():
