@@ -18,6 +18,8 @@ ours          SoftmaxSGDClassifier()
 LR            LogisticRegression(), as it comes
 LRCV          LogisticRegressionCV(Cs=10, cv=5, scoring="neg_log_loss"); none beyond --cap seconds
 SGD, MLP      SGDClassifier(loss="log_loss"), MLPClassifier(hidden_layer_sizes=())
+
+With --penalty l1 or elasticnet, models of ours alone: the others would have another penalty.
 """
 
 import time
@@ -41,6 +43,7 @@ SLACK = 0.02  # nats
 STREAMS = "kdd99_10pct", "elec2_stream"
 SETS = (*BUNDLED, "letter", "fashion_mnist", "clinc150", "20newsgroups", *STREAMS)
 TEXT = "clinc150", "20newsgroups"
+PENALTIES = "l2", "l1", "elasticnet"
 SIZES = "200", "1000", "5000", "all"
 LARGE = 1500  # rows from which on the targets are those of large data
 MOST_TESTED = 10000  # rows
@@ -153,13 +156,13 @@ def series(case, make, cap=np.inf):
     return loss, accuracy, seconds, models
 
 
-def best_alpha(case, alphas):
+def best_alpha(case, alphas, penalty):
     """The least mean loss of a grid, and its alpha."""
     losses = {}
 
     def value(step):
         if step not in losses:
-            make = partial(ours, alpha=10 ** (step / 2))
+            make = partial(ours, alpha=10 ** (step / 2), penalty=penalty)
             losses[step] = series(case, make)[0]
         return losses[step]
 
@@ -189,17 +192,19 @@ def rivals(seed):
     }
 
 
-def measure(report, case, cap):
+def measure(report, case, cap, penalty):
     """The table of a case, and its row of the table of all."""
-    found = {OURS: series(case, ours)}
+    make = partial(ours, penalty=penalty)
+    found = {OURS: series(case, make)}
     models = found[OURS][3]
     chosen = [model.alpha_ for model in models]
-    one = series(case, lambda split, n: ours(split, n, alpha=chosen[split]))
-    found[DEFAULT] = series(case, partial(ours, alpha=1e-5))
-    found[UNIT] = series(case, lambda split, n: ours(split, n, alpha=1 / n))
-    for name, make in rivals(0).items():
-        found[name] = series(case, make, cap)
-    least, best = best_alpha(case, chosen)
+    one = series(case, lambda split, n: make(split, n, alpha=chosen[split]))
+    found[DEFAULT] = series(case, partial(make, alpha=1e-5))
+    found[UNIT] = series(case, lambda split, n: make(split, n, alpha=1 / n))
+    if penalty == "l2":
+        for name, rival in rivals(0).items():
+            found[name] = series(case, rival, cap)
+    least, best = best_alpha(case, chosen, penalty)
     rows = [
         {
             "model": name,
@@ -211,7 +216,7 @@ def measure(report, case, cap):
         for name, result in found.items()
         if result is not None
     ]
-    report.table(case.title, rows)
+    report.table(f"{case.title}, {penalty}", rows)
     report.save()
     row = {
         "case": case.title,
@@ -252,8 +257,12 @@ def geometric(values):
     return float(np.exp(np.mean(np.log(values))))
 
 
-def check(report, rows):
+def check(report, rows, penalty):
     """What all cases say together."""
+    if penalty != "l2":
+        ratio = geometric([row[OURS] for row in rows])
+        report.check(f"ours / best alpha, {penalty}, geometric mean", ratio, at_most=1.1)
+        return
     large = [row for row in rows if row["n"] >= LARGE]
     small = [row for row in rows if row["n"] < LARGE]
     for name, group, mean, worst in (
@@ -292,6 +301,7 @@ def main():
     options = arguments(
         __doc__,
         data={"nargs": "+", "choices": SETS, "help": "which sets (default: all)"},
+        penalty={"choices": PENALTIES, "default": "l2", "help": "of all models (default: l2)"},
         sizes={"nargs": "+", "choices": SIZES, "help": "training rows (default: all of these)"},
         cap={"type": float, "default": 60.0, "help": "seconds of one fit of a rival (default: 60)"},
         threads={"type": int, "default": 1, "help": "of BLAS (default: 1)"},
@@ -307,11 +317,11 @@ def main():
             for case in cases_of(name, sizes, options.quick):
                 if not rows:
                     series(case, ours)  # warm-up
-                rows.append(measure(report, case, options.cap))
+                rows.append(measure(report, case, options.cap, options.penalty))
                 all_cases.append(case)
     keys = ["case", "splits", "alpha", "best", "tried", "one_fit_ms", OURS, DEFAULT, UNIT, "x_ours"]
     report.table("All cases: ratios to the best alpha", [{k: row[k] for k in keys} for row in rows])
-    check(report, rows)
+    check(report, rows, options.penalty)
     if options.plot:
         draw(all_cases)
     report.close()
