@@ -15,6 +15,7 @@ from skl_softmax._softmax import Codes, Floats
 
 _DIGITS = 12  # of a weight that are the same however it was summed
 _RUN, _RUNS = 16, 4  # columns of a run, and runs that are read at first: 64 tell most rows apart
+_MUCH = 4  # times as many columns, for which it is worth reading twice what they do not tell apart
 
 
 def distinct(data: Rows, weight: Floats | None = None) -> tuple[Rows, Codes]:
@@ -29,8 +30,9 @@ def distinct(data: Rows, weight: Floats | None = None) -> tuple[Rows, Codes]:
     rows, y = data.rows, data.y[data.rows]
     hashes = _hashes(data)
     order = np.argsort(hashes)
-    if (hashes[order[1:]] == hashes[order[:-1]]).any():
-        order = np.lexsort((y, hashes))
+    tied = _tied(hashes[order])
+    among = order[tied]
+    order[tied] = among[np.lexsort((y[among], hashes[among]))]
     hashes, labels = hashes[order], y[order]
     other = hashes[1:] != hashes[:-1]
     first = np.flatnonzero(np.append(True, other | (labels[1:] != labels[:-1])))
@@ -45,12 +47,12 @@ def distinct(data: Rows, weight: Floats | None = None) -> tuple[Rows, Codes]:
 
 def _hashes(data: Rows) -> NDArray[np.uint64]:
     """Of each row: of a part of its columns, or of all where others have the same part."""
-    every = max(1, -(-data.X.shape[1] // _RUN) // _RUNS)
+    every = max(1, data.X.shape[1] // (_RUN * _RUNS))
+    every = every if every >= _MUCH else 1
     hashes = _hashed(data, data.rows, every)
     if every > 1:
         order = np.argsort(hashes)
-        same = hashes[order[1:]] == hashes[order[:-1]]
-        tied = order[np.append(same, False) | np.append(False, same)]
+        tied = order[_tied(hashes[order])]
         if len(tied):
             full = _hashed(data, data.rows[tied], 1)
             first = np.flatnonzero(np.append(True, hashes[tied[1:]] != hashes[tied[:-1]]))
@@ -61,12 +63,19 @@ def _hashes(data: Rows) -> NDArray[np.uint64]:
     return hashes
 
 
+def _tied(hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of these sorted ones have an equal neighbour."""
+    same = hashes[1:] == hashes[:-1]
+    return np.append(same, False) | np.append(False, same)
+
+
 def _hashed(data: Rows, rows: Codes, every: int) -> NDArray[np.uint64]:
     found = np.zeros(len(rows), np.uint64)
     if data.dense:
         dense_hashes(data.X, rows, every, found)
     else:
-        csr_hashes(data.X.data, data.X.indices, data.X.indptr, rows, every, found)
+        read = np.arange(data.X.shape[1]) // _RUN % every == 0
+        csr_hashes(data.X.data, data.X.indices, data.X.indptr, rows, read.astype(np.uint8), found)
     return found
 
 

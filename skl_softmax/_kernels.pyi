@@ -14,6 +14,6 @@ def csr_hashes(
     indices: NDArray[Any],
     indptr: NDArray[Any],
     rows: NDArray[np.intp],
-    every: int,
+    read: NDArray[np.uint8],
     hashes: NDArray[np.uint64],
 ) -> None: ...

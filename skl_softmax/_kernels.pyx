@@ -13,7 +13,7 @@ has not the types that were picked is refused as it is passed on.
 
 from cython cimport floating
 from libc.math cimport exp, log1p
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 # splitmix64 (Steele, Lea & Flood, OOPSLA 2014) of the bits of a number at a column; 0 of 0 and -0.
 cdef extern from *:
@@ -252,26 +252,30 @@ cdef void hash_columns(
 
 
 def csr_hashes(
-    data, indices, indptr, const Py_ssize_t[::1] rows, Py_ssize_t every, uint64_t[::1] hashes
+    data, indices, indptr, const Py_ssize_t[::1] rows, const uint8_t[::1] read,
+    uint64_t[::1] hashes,
 ):
-    """`dense_hashes` of CSR rows that have no two entries at the same place."""
+    """`dense_hashes` of CSR rows that have no two entries at the same place.
+
+    Of the columns where ``read``.
+    """
     if narrow(data) and narrow(indices):
-        csr_hashes_of[float, int32_t](data, indices, indptr, rows, every, hashes)
+        csr_hashes_of[float, int32_t](data, indices, indptr, rows, read, hashes)
     elif narrow(data):
-        csr_hashes_of[float, int64_t](data, indices, indptr, rows, every, hashes)
+        csr_hashes_of[float, int64_t](data, indices, indptr, rows, read, hashes)
     elif narrow(indices):
-        csr_hashes_of[double, int32_t](data, indices, indptr, rows, every, hashes)
+        csr_hashes_of[double, int32_t](data, indices, indptr, rows, read, hashes)
     else:
-        csr_hashes_of[double, int64_t](data, indices, indptr, rows, every, hashes)
+        csr_hashes_of[double, int64_t](data, indices, indptr, rows, read, hashes)
 
 
 cdef csr_hashes_of(
     const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
-    const Py_ssize_t[::1] rows, Py_ssize_t every, uint64_t[::1] hashes,
+    const Py_ssize_t[::1] rows, const uint8_t[::1] read, uint64_t[::1] hashes,
 ):
     cdef Py_ssize_t r, p
     with nogil:
         for r in range(rows.shape[0]):
             for p in range(indptr[rows[r]], indptr[rows[r] + 1]):
-                if every == 1 or (indices[p] // RUN) % every == 0:
+                if read[indices[p]]:
                     hashes[r] += mixed(indices[p], data[p])
