@@ -21,7 +21,7 @@ LAYERS = (
     ("__init__",),
     ("_classifier",),
     ("_alpha",),
-    ("_held_out", "_leave_one_out"),
+    ("_likely", "_held_out", "_leave_one_out"),
     ("_validation", "_fit", "_partial_fit", "_show_versions"),
     ("_textbook", "_optimum", "_online"),
     ("_state", "_stopping"),

@@ -18,12 +18,12 @@ _RUN, _RUNS = 16, 4  # columns of a run, and runs that are read at first: 64 tel
 _MUCH = 4  # times as many columns, for which it is worth reading twice what they do not tell apart
 
 
-def distinct(data: Rows, weight: Floats | None = None) -> tuple[Rows, Codes]:
+def distinct(data: Rows, weight: Floats | None = None, digits: int = _DIGITS) -> tuple[Rows, Codes]:
     """Rows equal in content and label as one, of their weights' sum, in the order of their hashes.
 
     ``rows`` of the result are their positions in the same X. Returns also a number for the content
     of each, from 0 in this order: those that differ in the label alone have the same. ``weight``,
-    of all rows of X, may have more digits than the numbers of X have.
+    of all rows of X, may have more digits than the numbers of X have; sums keep ``digits``.
     """
     data = canonical(data)
     given = data.weight if weight is None else weight
@@ -41,7 +41,7 @@ def distinct(data: Rows, weight: Floats | None = None) -> tuple[Rows, Codes]:
     total = np.add.reduceat(given[rows[order]].astype(np.float64), first)
     mantissa, exponent = np.frexp(total / total.mean())
     merged = np.zeros(len(data.weight), data.X.dtype)
-    merged[at] = np.ldexp(np.round(mantissa, _DIGITS), exponent)
+    merged[at] = np.ldexp(np.round(mantissa, digits), exponent)
     return replace(data, weight=merged, rows=at), contents
 
 
@@ -75,14 +75,17 @@ def _hashed(data: Rows, rows: Codes, every: int) -> NDArray[np.uint64]:
         dense_hashes(data.X, rows, every, found)
     else:
         read = np.arange(data.X.shape[1]) // _RUN % every == 0
-        csr_hashes(data.X.data, data.X.indices, data.X.indptr, rows, read.astype(np.uint8), found)
+        X = data.X
+        values, indices, indptr = map(np.ascontiguousarray, (X.data, X.indices, X.indptr))
+        csr_hashes(values, indices, indptr, rows, read.astype(np.uint8), found)
     return found
 
 
 def canonical(data: Rows) -> Rows:
-    """The same rows, each entry of a CSR matrix in one part: its square is no sum of squares."""
-    if data.dense or data.X.has_canonical_format:
+    """The same rows, a CSR matrix without zeros, each entry in one part: squares are no sums."""
+    if data.dense or (data.X.has_canonical_format and data.X.data.all()):
         return data
     X = data.X.copy()
     X.sum_duplicates()
+    X.eliminate_zeros()
     return replace(data, X=X)

@@ -23,7 +23,7 @@ from skl_softmax._penalties import Penalty
 from skl_softmax._rows import Rows
 from skl_softmax._softmax import Codes, Floats, log_softmax
 
-_MOST_ROWS, _MOST_COST = 1500, 1e8  # n; n (K - 1) P^2 of P weights and intercepts
+MOST_ROWS, _MOST_COST = 1500, 1e8  # n; n (K - 1) P^2 of P weights and intercepts
 _NEAR = 1e-2  # of F, that a step promises: the last one
 _MOST_STEPS, _SHORTEST, _ARMIJO = 50, 1e-6, 1e-4
 _RIDGE = 1e-12  # of unit columns: without an intercept the last column is 0
@@ -32,7 +32,7 @@ _RIDGE = 1e-12  # of unit columns: without an intercept the last column is 0
 def affordable(n: int, n_features: int, n_classes: int) -> bool:
     """Whether systems of all weights, one for each row, take some tens of milliseconds at most."""
     size = (n_features + 1) * (n_classes - 1)
-    return n <= _MOST_ROWS and n * (n_classes - 1) * size**2 <= _MOST_COST
+    return n <= MOST_ROWS and n * (n_classes - 1) * size**2 <= _MOST_COST
 
 
 @dataclass

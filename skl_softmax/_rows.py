@@ -48,6 +48,7 @@ class Rows:
     def effective_count(self) -> float:
         """How many rows of equal weight tell as much, ``(sum s)^2 / sum s^2``."""
         s = self.weight[self.rows].astype(np.float64)
+        s /= s.max()
         return float(s.sum() ** 2 / (s @ s))
 
     @cached_property

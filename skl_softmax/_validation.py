@@ -164,7 +164,10 @@ def check_fit(
     elif estimator.early_stopping:
         rows, held_out = _split(estimator, X, y_codes, classes, weight, rows, rng)
     weight /= _taken(weight, rows).mean()
-    data = Rows(X, y_codes, weight.astype(X.dtype, copy=False), rows, from_zero=True)
+    own = weight.astype(X.dtype, copy=False)
+    if not _taken(own, rows).min() > 0:  # 1e-45 of the others in float32
+        rows = rows[own[rows] > 0]
+    data = Rows(X, y_codes, own, rows, from_zero=True)
     return Problem(data, classes, counts, held_out, weight)
 
 

@@ -82,6 +82,40 @@ def test_columns_of_unlike_units(size, n, d, container, penalty):
     assert losses[1] < 1.05 * losses[0]
 
 
+@CONTAINERS
+@pytest.mark.parametrize("n", [200, 2000])
+@pytest.mark.parametrize("size", [10, 3000])
+def test_columns_that_share_a_nuisance(size, n, container):
+    """Their common factor says nothing, and hides what each says behind a plateau of the loss."""
+    X, y = problem(n + 4000, 12, size=3)
+    losses = []
+    for factor in (0, size):
+        X += factor * np.random.default_rng(1).standard_normal((len(X), 1))
+        model = fitted(container(X[:n]), y[:n])
+        losses.append(log_loss(y[n:], model.predict_proba(container(X[n:]))))
+
+    assert losses[1] < 1.05 * losses[0]
+
+
+@PENALTIES
+@pytest.mark.parametrize(("share", "far"), [(0.01, 1000), (0.05, 20), (0.05, 300)])
+def test_rare_class_far_away(share, far, penalty):
+    """Its rows are no errors, which are no test, but one in twenty of what is to come."""
+    rng = np.random.default_rng(0)
+    y = (rng.random(4300) < share).astype(int)
+    y[:4] = 1
+    X = rng.standard_normal((4300, 6)) * np.where(y, far, 1)[:, None]
+    X[:, 0] += far * y
+
+    model = fitted(X[:300], y[:300], penalty=penalty)
+
+    alphas = model.alpha_ * 10.0 ** np.arange(-4, 5, 2)
+    assert len(model.alphas_) >= 3
+    losses = losses_at(alphas, X[:300], y[:300], X[300:], y[300:], penalty=penalty, max_iter=1000)
+    own = log_loss(y[300:], model.predict_proba(X[300:]))
+    assert own + 0.02 < 1.7 * (losses.min() + 0.02)
+
+
 def test_better_than_the_default_of_others_on_small_tables():
     """Breast cancer, standardised: a quarter of the log-loss of alpha=1e-5, as C = 1 has."""
     X, y = load_breast_cancer(return_X_y=True)
@@ -148,6 +182,56 @@ def test_rows_are_a_set_with_weights(n, d, n_classes, penalty, dtype):
     assert fitted(more, labels, without, penalty=penalty).alpha_ == alpha
     assert fitted(X[repeated], y[repeated], penalty=penalty).alpha_ == weighted
     assert fitted(X, y, np.pi * times, penalty=penalty).alpha_ == weighted
+
+
+@pytest.mark.parametrize("n", [300, 2000])
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_weights_of_all_digits(n, class_weight):
+    """Their last digits are others in another order and unit; alpha is not."""
+    X, y = problem(n, 4)
+    rng = np.random.default_rng(1)
+    weight, order = rng.exponential(size=n), rng.permutation(n)
+
+    alpha = fitted(X, y, weight, class_weight=class_weight).alpha_
+
+    for factor in (1, 0.37, 1e-9):
+        other = fitted(X[order], y[order], factor * weight[order], class_weight=class_weight)
+        assert other.alpha_ == alpha
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+@pytest.mark.parametrize(("n", "n_classes"), [(150, 3), (60, 16), (300, 3), (2000, 3)])
+def test_what_is_stored_does_not_matter(n, n_classes, penalty):
+    """Columns without a value, zeros that are stored, rows that are repeated or do not count."""
+    rng = np.random.default_rng(0)
+    columns = np.sort(np.argsort(rng.random((n, 8)), axis=1)[:, :3], axis=1)
+    X = np.zeros((n, 400))
+    np.put_along_axis(X, columns, rng.standard_normal((n, 3)), axis=1)
+    y = np.append(np.arange(n_classes), rng.integers(n_classes, size=n - n_classes))
+    sparse = sp.csr_array(X)
+    every = np.tile(np.arange(400), n), np.arange(0, 400 * n + 1, 400)
+    more = sp.csr_array(sp.vstack([sparse, np.ones((1, 400))])), np.append(y, 0)
+
+    alpha = fitted(sparse, y, penalty=penalty).alpha_
+
+    zeros = sp.csr_array((X.ravel(), *every), shape=X.shape)
+    assert fitted(zeros, y, penalty=penalty).alpha_ == alpha
+    assert fitted(*more, np.append(np.ones(n), 0), penalty=penalty).alpha_ == alpha
+    twice = fitted(sp.csr_array(sp.vstack([sparse, sparse])), np.tile(y, 2), penalty=penalty)
+    assert twice.alpha_ == alpha
+    if n < 2000:  # else the rounding of visits, in another order, may lead the search elsewhere
+        assert fitted(X, y, penalty=penalty).alpha_ == pytest.approx(alpha, rel=2e-3)
+
+
+def test_indices_in_steps():
+    """A CSR matrix may have arrays that are views of others."""
+    X, y = problem(300, 30)
+    i, j = np.nonzero(X)
+    pointer = np.append(0, np.cumsum(np.bincount(i)))
+
+    stepped = sp.csr_array((X[i, j], np.repeat(j, 2)[::2], pointer), shape=X.shape)
+
+    assert fitted(stepped, y).alpha_ == fitted(sp.csr_array(X), y).alpha_
 
 
 @pytest.mark.parametrize(("n", "d", "n_classes", "penalty"), EITHER_SIDE_OF_A_BATCH)
@@ -326,6 +410,44 @@ def test_given_rows_are_the_held_out_ones(container, dtype):
     ]
 
     assert alphas[1] > 10 * alphas[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weight", [1e-300, 1e-50, 1e170])
+def test_unit_of_the_weights_of_given_rows(weight, dtype):
+    """It does not matter, as that of the others."""
+    X, y = problem(400, 5, dtype=dtype)
+    rows, given = (X[:300], y[:300]), {"X_val": X[300:], "y_val": y[300:]}
+
+    model = SoftmaxSGDClassifier(random_state=0)
+    alpha = model.fit(*rows, **given).alpha_
+
+    weights = np.full(100, weight)
+    assert model.fit(*rows, **given, sample_weight_val=weights).alpha_ == alpha
+
+
+@pytest.mark.parametrize("unit", [1e-140, 1e-85, 1e80, 1e140])
+@CONTAINERS
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+def test_unit_of_any_size(unit, container, penalty):
+    """Fourth powers of it would leave the floats."""
+    X, y = problem(300, 5)
+
+    model = fitted(container(X * unit), y, penalty=penalty)
+
+    assert len(model.alphas_) >= 3
+    assert np.isfinite(model.coef_).all()
+
+
+@CONTAINERS
+def test_numbers_that_leave_float32(container):
+    """Columns that count as constant, and weights that are none beside one of them."""
+    X, y = problem(300, 8, dtype=np.float32)
+    weight = np.ones(300)
+    weight[3] = 1e300
+
+    assert fitted(container(X * np.float32(1e-30)), y).alpha_ == 1e-5
+    assert np.isfinite(fitted(container(X), y, weight).coef_).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

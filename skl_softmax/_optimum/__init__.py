@@ -13,8 +13,9 @@ line search (`_newton_move`) or, where l1 asks for exact zeros, a model minimise
 the moves gain says how far the optimum is. `_kernels` has the compiled loops of both.
 """
 
+from skl_softmax._optimum._centred_rows import measurable
 from skl_softmax._optimum._hand_over import OptimumFit
 from skl_softmax._optimum._measured_rows import MeasuredRows
 from skl_softmax._optimum._row_space import RowSpace, much_smaller
 
-__all__ = ["MeasuredRows", "OptimumFit", "RowSpace", "much_smaller"]
+__all__ = ["MeasuredRows", "OptimumFit", "RowSpace", "measurable", "much_smaller"]

@@ -92,7 +92,7 @@ def _of_dense(X: Floats, weight: Floats, rows: Codes, fit_intercept: bool) -> Co
             mean, squares = _dense_moments(X, weight, rows, fit_intercept, np.dtype(np.float64))
     square = mean.astype(np.float64) ** 2 * n
     near = square <= _CENTRED**2 * squares
-    squares += np.where(near, square, 0)
+    squares = np.maximum(squares + np.where(near, square, 0), 0)  # of subnormal ones they may err
     leverages = measurable(squares * (d / n), X.dtype)
     return Columns(np.where(near, 0, mean), squares, leverages)
 
