@@ -32,6 +32,9 @@ _LIKELY_SPARSE = 0.01  # times what empties the model: .003 to .05 were best on 
 # nine sets, raw and standardised, have 2e-5 to 1 and 1e-3 to .5; tables of unlike units 1e-9 to
 # 1e-6, columns that share a nuisance factor of 300 deviations 1e-5.
 _ALIKE, _ALIKE_DIRECTIONS = 0.1, 1e-2
+# So much less than alike for a minimum of its own: clothes in raw pixels, of which some are always
+# faint, have 6e-3, and paid two fits for nothing.
+_UNLIKE = 1e-3
 _SAMPLE, _QUARTER = 200, 0.25  # rows whose directions are looked at
 # Medians of squared lengths: rows that say nothing of the others' variance, and errors, which are
 # fitted as all are, but are no test.
@@ -101,6 +104,7 @@ def _likely(
         return None
     unit_of_least = min(_least_unit(variances[vary], shares[vary]) / _ALIKE, 1.0)
     small = unit_of_least * min(_least_direction(data, fit_intercept) / _ALIKE_DIRECTIONS, 1.0)
+    small = small if small < _UNLIKE else 1.0
     found = np.inf
     if unit.l2:
         ridge = unit.l2 / (2 if n_classes == 2 else 1)
