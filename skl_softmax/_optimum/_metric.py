@@ -147,13 +147,13 @@ class Curvature:
         more than that, let 60 separable rows of unlike columns take 100 moves too many.
         """
         K, s, y = self.n_classes, self.rows.weight, self.rows.y
-        r, squares = residual[np.arange(len(y)), y], np.einsum("ij,ij->i", residual, residual)
+        R = residual / s[:, None]
         # Mean over the classes of p (1 - p) K / (K - 1): exact where the label's p is next to 1.
-        of_row = np.maximum(-2 * r / s - squares / (s * s), 0) / (K - 1)
+        of_row = np.maximum(-2 * R[np.arange(len(y)), y] - np.einsum("ij,ij->i", R, R), 0) / (K - 1)
         least = damping + floor * float(s @ of_row) / self.rows.n
         for k in range(self.n_blocks):
             if self.n_blocks > 1:
-                p = residual[:, k] / s + (y == k)
+                p = R[:, k] + (y == k)
                 of_row = np.maximum(p * (1 - p), 0) * (K / (K - 1))
             w = s * of_row * self.rows.trust / self.rows.n
             index, w = self._draw(w, _SPARE_OF_CLASS * self.rows.d)

@@ -10,7 +10,7 @@ Where l1 asks for exact zeros, the move is proximal Newton's (`_proximal_move`).
 fit into one batch this is the whole fit: nothing in it is random, and weights equal repetitions to
 rounding.
 
-Memory beyond X: 5 n K numbers for scores and residuals, before and after a move, and the change;
+Memory beyond X: 6 n K numbers for scores and residuals, before and after a move, and the change;
 K d^2 for the metrics and 2 d^2 for C and a factor; a few d K and a few n.
 """
 

@@ -69,6 +69,26 @@ def test_one_metric_for_all_classes_where_more_are_dear(n, d, n_blocks):
 
 @pytest.mark.parametrize("n_classes", [2, 5])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_whose_squares_are_no_floats(dtype, n_classes):
+    """Such rows count for nothing, and make no NaN."""
+    X, y = (
+        np.random.default_rng(0).standard_normal((60, 4)).astype(dtype),
+        np.arange(60) % n_classes,
+    )
+    weight = np.where(np.arange(60) % 4, 1, np.finfo(dtype).tiny * 1e3).astype(dtype)
+    rows = centred(X, y, weight)
+    point = Objective(rows, Penalty()).at(np.zeros((4, n_classes)), np.zeros(n_classes))
+
+    for H, mean, h in Curvature(rows, n_classes, 0.0, True, np.random.RandomState(0)).blocks(
+        point.residual, 1e-4
+    ):
+        assert h == pytest.approx(0.75 * (1 + 1e-4) / n_classes, rel=1e-5)
+        assert np.isfinite(H).all()
+        assert np.isfinite(mean).all()
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_decided_rows_have_a_small_floor(dtype, n_classes):
     """A multiple of their own curvature, far below rounding of 1 too: else CG solves nothing."""
     rng = np.random.default_rng(0)
