@@ -36,10 +36,9 @@ _ALIKE, _ALIKE_DIRECTIONS = 0.1, 1e-2
 # faint, have 6e-3, and paid two fits for nothing.
 _UNLIKE = 1e-3
 _SAMPLE, _QUARTER = 200, 0.25  # rows whose directions are looked at
-# Medians of squared lengths: rows that say nothing of the others' variance, and errors, which are
-# fitted as all are, but are no test.
-_LONG, _OUTLYING = 10.0, 1e4
-_ERRORS = 0.01  # of the rows at most: more are a class of their own, or what all are like
+# Medians of squared lengths: errors, which are fitted as all are, but are no test, and tell nothing
+# of the others' variance; and the share of the rows that errors are at most: more are a class.
+_OUTLYING, _ERRORS = 1e4, 0.02
 _ROUNDING = 1e-13  # of a mean square: a variance that is none
 _BLOCK_ENTRIES, _BLOCK_ROWS = 1 << 17, 1 << 12  # of dense and sparse rows, in float64 at a time
 
@@ -59,14 +58,15 @@ def likely(
 
     ``away`` tells which rows to leave out, if others remain that differ.
     """
-    usual = replace(data, rows=data.rows[_but_few(away > _LONG)])
+    others = replace(data, rows=data.rows[usual(away)])
     shape = data.effective_count, n_classes, fit_intercept, unit
-    return _likely(usual, *shape) or _likely(data, *shape)
+    return _likely(others, *shape) or _likely(data, *shape)
 
 
 def usual(away: Floats) -> NDArray[np.bool_]:
-    """Which rows are a test: all but errors."""
-    return _but_few(away > _OUTLYING)
+    """Which rows are no errors: all, where many would be."""
+    error = away > _OUTLYING
+    return ~error | (error.mean() > _ERRORS)
 
 
 def lengths_away(data: Rows, fit_intercept: bool) -> Floats:
@@ -149,11 +149,6 @@ def _least_direction(data: Rows, fit_intercept: bool) -> float:
     squares = np.linalg.eigvalsh(G)
     squares = squares[squares > _ROUNDING * len(rows)]
     return float(np.quantile(squares, _QUARTER) / squares.mean()) if len(squares) else 1.0
-
-
-def _but_few(which: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """All but these, or all where these are no longer few."""
-    return ~which | (which.mean() > _ERRORS)
 
 
 def _variances(data: Rows, fit_intercept: bool) -> tuple[Floats, Floats]:
